@@ -1,0 +1,85 @@
+/* link.h - one MQTT session over TLS, pull style: Paho MQTT C (no OpenSSL) over an mbedTLS channel (channel.h).
+ *
+ * The owner thread calls link_next in a loop; everything that happens comes back as an event. No code of the owner ever
+ * runs under Paho's locks. All functions are for the owner thread, except link_wake. Connecting, back-off with full
+ * jitter (reset only after a session was stable for stable_s), resubscription and the in-flight window are the link's
+ * business; the queue is the owner's (the outbox): the link keeps no message that it was not given room for.
+ */
+#ifndef TRANSPORT_LINK_H
+#define TRANSPORT_LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct link;
+
+struct link_config { /* strings are copied */
+    const char *host;
+    uint16_t port;
+    const char *client_id;
+    const char *ca_path, *cert_path, *key_path; /* PEM; cert and key may be NULL (no client certificate) */
+    const char *server_name; /* to be found in the certificate; NULL: host */
+    const char *username, *password; /* NULL: none */
+    int keepalive_s;       /* 0: 30 */
+    int connect_timeout_s; /* 0: 20 */
+    int max_inflight;      /* 0: 20; the broker's Receive Maximum bounds it too */
+    int backoff_min_ms, backoff_max_ms, stable_s; /* 0: 1000, 120000, 30 */
+    uint32_t session_expiry_s; /* MQTT 5; 0: clean start */
+    int protocol; /* 0: MQTT 5, falling back to 3.1.1; 4: 3.1.1 only; 5: 5 only */
+    const char *will_topic; /* NULL: none; retained, QoS 1 */
+    const char *will_payload;
+    size_t max_message; /* largest message accepted from the broker; 0: 1 MiB. Larger ones are reported and dropped */
+};
+
+enum link_event_type {
+    LINK_NONE = 0,     /* time-out, or link_wake */
+    LINK_UP,           /* session is there; protocol, window, session_present, text (TLS version and cipher) */
+    LINK_DOWN,         /* session or attempt ended; text: why, in words for the operator; retry_ms until the next attempt */
+    LINK_ACKED,        /* token: PUBACK received */
+    LINK_FAILED,       /* token: not delivered; permanent: refused for good (text), else send again */
+    LINK_MESSAGE,      /* topic, payload; valid until the next link_next */
+    LINK_REFUSED       /* a subscription was refused; text */
+};
+
+struct link_event {
+    enum link_event_type type;
+    uint64_t token;
+    int permanent;
+    int protocol, window, session_present;
+    int64_t retry_ms;
+    const char *topic;
+    const void *payload;
+    size_t payload_bytes;
+    int retained;
+    char text[384];
+};
+
+/* Checks and copies the configuration, reads certificates and key (errors name the file). Connecting begins with the
+ * first link_next. 0, -EINVAL, -EBADMSG, -ENOENT, -EKEYREJECTED, -ENOMEM. */
+int link_create(const struct link_config *config, struct link **out, char *why, size_t why_size);
+
+/* Disconnects cleanly (waiting at most timeout_ms; 0: not at all, the will fires) and releases. */
+void link_destroy(struct link *l, int timeout_ms);
+
+/* Topics to be subscribed on every connect (QoS 1). At most 16; before or after connecting. */
+int link_subscribe(struct link *l, const char *filter);
+
+/* Waits for the next event, at most timeout_ms. Returns its type, or -errno when the link cannot go on. */
+int link_next(struct link *l, struct link_event *event, int timeout_ms);
+
+/* Ends a link_next that waits, from any thread. */
+void link_wake(struct link *l);
+
+/* Messages that link_publish would accept now (0 when down). */
+int link_room(const struct link *l);
+
+struct link_property { /* MQTT 5 user property; left out under 3.1.1 */
+    const char *key, *value;
+};
+
+/* Hands a message over. Exactly one LINK_ACKED or LINK_FAILED with this token follows when it returns 0 (also for QoS 0).
+ * -ENOTCONN, -EAGAIN (no room), -EMSGSIZE, -EINVAL: nothing follows. */
+int link_publish(struct link *l, const char *topic, const void *payload, size_t bytes, int qos, int retained,
+                 const struct link_property *properties, int property_count, uint64_t token);
+
+#endif
