@@ -1,0 +1,66 @@
+/* event.h - what the pipeline of a meter finds out, handed over in one piece to be committed in one transaction. */
+#ifndef AGENT_EVENT_H
+#define AGENT_EVENT_H
+
+#include <stdint.h>
+
+#include "storage/routine.h"
+
+#define EVENT_NAME_BYTES 64
+#define EVENT_UNKNOWN "unknown"
+
+enum event_type { EVENT_ON = 1, EVENT_OFF = 2, EVENT_IDENTIFIED = 3 };
+enum event_quality { EVENT_TRACE = 1, EVENT_CLOCK = 2, EVENT_UNSET = 3 }; /* of time stamps */
+
+struct event {
+    enum event_type type;
+    char appliance[EVENT_NAME_BYTES]; /* label, or EVENT_UNKNOWN */
+    double confidence;                /* 0..1 */
+    int64_t time_ms;                  /* of the switching */
+    enum event_quality quality;
+    uint32_t model;   /* version that named it */
+    double power_w;   /* on, identified: the step; off: mean of the run */
+    int64_t start_ms; /* of the run */
+    int64_t end_ms;   /* off only */
+    double energy_wh, peak_w; /* of the run so far */
+    char end_reason[16];      /* off: "off", "gap", "stop" */
+};
+
+enum alert_severity { ALERT_INFO = 1, ALERT_WARNING = 2, ALERT_CRITICAL = 3 };
+
+struct alert {
+    char alert[32]; /* left_on, power_unusual, meter_silent, ... (SPEC.md section 4) */
+    int cleared;    /* 0: raised */
+    enum alert_severity severity;
+    char alert_id[40]; /* the same in raised and cleared */
+    char appliance[EVENT_NAME_BYTES];
+    int64_t time_ms, since_ms;
+    enum event_quality quality;
+    char expected[128], seen[128];
+    double value, limit;
+};
+
+#define OUTCOME_EVENTS 4
+#define OUTCOME_ALERTS 4
+#define OUTCOME_STATE_BYTES 4096
+
+/* All that follows from one reading (or the passing of time) on one meter. */
+struct outcome {
+    const char *meter;
+    int64_t progress_ms; /* time of the last reading consumed; 0: unchanged */
+    int event_count, alert_count;
+    struct event events[OUTCOME_EVENTS];
+    struct alert alerts[OUTCOME_ALERTS];
+    int has_routine; /* a run ended and was learned from */
+    struct routine routine;
+    const void *state; /* pipeline state to resume from (opaque), or NULL */
+    int state_bytes;
+};
+
+/* Where outcomes go. commit: returns 0 when they are durable or safely queued for it; they are copied. */
+struct outcome_sink {
+    void *context;
+    int (*commit)(void *context, const struct outcome *o);
+};
+
+#endif
