@@ -6,7 +6,8 @@
  * Where two readings lie further apart than max_gap, the time between is a gap: a cell with less than half of its time
  * covered is marked RESAMPLE_GAP and carries the mean of what is covered, or the last value before the gap.
  * A gap of more than RESAMPLE_MAX_FILL cells is not filled: the grid starts anew and its first sample is
- * marked RESAMPLE_RESTART. Times that repeat replace the value; times that run backwards are dropped and counted.
+ * marked RESAMPLE_RESTART, as is the very first sample of all. What has been read of a cell when the readings end is not handed
+ * out: its rest is not known. Times that repeat replace the value; times that run backwards are dropped and counted.
  * The structure is the caller's, holds no pointers, and needs no release.
  */
 #ifndef INFERENCE_RESAMPLE_H
@@ -32,7 +33,8 @@ struct resample {
     int64_t cell;            /* cell being filled */
     double energy;           /* watt-milliseconds in it so far */
     int64_t covered_ms;      /* of it */
-    int64_t pending_until_ms; /* time up to which cells can be completed */
+    int pending;             /* an accepted reading whose cells are not all taken yet */
+    int64_t pending_until_ms; /* its time: up to it cells can be completed */
     int pending_gap;
     float pending_watts;
     uint64_t repeated, backward, gaps;
@@ -42,7 +44,8 @@ struct resample {
 void resample_init(struct resample *r, int64_t period_ms, int64_t max_gap_ms);
 
 /* Feeds a reading (finite). Afterwards call resample_next until it returns 0; a reading fed before that returns -EBUSY.
- * Returns 0, or -ESTALE when the time runs backwards (dropped). */
+ * Returns 0, -ESTALE when the time runs backwards (dropped), -EINVAL when watts is not finite or the time beyond +-2^61 ms
+ * (dropped). One reading completes at most RESAMPLE_MAX_FILL cells, or max_gap / period where that is more. */
 int resample_push(struct resample *r, int64_t t_ms, float watts);
 
 /* Takes one completed grid sample: 1 and *out, or 0 when the next reading is needed. */
