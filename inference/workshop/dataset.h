@@ -11,29 +11,36 @@
 #include <stdint.h>
 
 #define DATASET_LABEL_BYTES 32
+#define DATASET_MAX_GAP_MS 60000 /* between readings: beyond it is a gap, in training as in the agent */
 
-/* How traces are kept apart. A trace (day file) is never on both sides; under SPLIT_DEVICE neither is a device. */
+/* How traces are kept apart. A trace (day file) is never on both sides, nor are two files of one device and day; under
+ * SPLIT_DEVICE neither is a device of a class. The rule itself stands in dataset_split.c. */
 enum dataset_split { SPLIT_NONE = 0, SPLIT_DAY = 1, SPLIT_DEVICE = 2 };
 enum dataset_part { PART_TRAIN = 0, PART_VALID = 1, PART_TEST = 2, PART_ALL = 3 };
 
+/* dataset_defaults fills this with what the project trains with; the reasons stand in dataset.c. */
 struct dataset_options {
     uint32_t window, period_ms, stride; /* stride: grid samples between two windows */
     float min_activity_w;               /* a window needs a sample of at least this ... */
     uint32_t min_active_samples;        /* ... at least this often */
     float max_gap_share;                /* and at most this share of gap samples */
-    uint32_t min_traces;                /* classes with fewer traces are left out (training); 0: keep all */
+    uint32_t min_traces;                /* classes with fewer traces, or without any window in this part, are left
+                                           out (training); 0: keep all */
     enum dataset_split split;
-    enum dataset_part part;
+    enum dataset_part part; /* SPLIT_NONE: everything, whatever the part */
     uint64_t split_seed;
-    /* When set (class_count > 0), classes are these in this order; others count into unknown_windows. */
+    uint32_t threads; /* that load; 0: one per processor, at most 8. The result does not depend on it. */
+    /* When set (label_count > 0), classes are these in this order; others count into unknown_windows. */
     const char (*labels)[DATASET_LABEL_BYTES];
     uint32_t label_count;
-    void (*progress)(void *context, size_t done, size_t total); /* files; may be NULL */
+    void (*progress)(void *context, size_t done, size_t total); /* files; may be NULL; called by the loading thread */
     void *context;
 };
 
+/* A stretch of one file without a hole: where a gap was too long to fill (RESAMPLE_RESTART) a new trace begins, so that no
+ * window spans it. */
 struct dataset_trace {
-    char *path, *device;
+    char *path, *device; /* device: what stands before the date in the file name */
     uint32_t label;
     uint32_t count;   /* grid samples */
     float *watts;     /* [count]; gaps carry the fill value of resample.h */
@@ -46,19 +53,25 @@ struct dataset_window {
 };
 
 struct dataset {
-    struct dataset_options options;
+    struct dataset_options options; /* as given, with labels NULL (not kept) */
     uint32_t class_count;
     char (*labels)[DATASET_LABEL_BYTES];
-    struct dataset_trace *traces;
+    struct dataset_trace *traces; /* by class, file name and time */
     size_t trace_count;
-    struct dataset_window *windows;
+    struct dataset_window *windows; /* in the order of the traces */
     size_t window_count;
-    size_t unknown_windows;
-    uint64_t bad_lines;
-    size_t skipped_files;
+    size_t unknown_windows;  /* of classes that are not among the asked ones */
+    uint64_t bad_lines;      /* not readings: skipped */
+    uint64_t backward_lines; /* readings whose time ran backwards: skipped */
+    size_t files;            /* of this part that were read */
+    size_t skipped_files;    /* neither a trace nor readable */
+    size_t ambiguous_files;  /* one device and day filed under several classes: which is right is not known, none is used */
 };
 
-/* Loads the part of DIR. 0, -ENOENT, -EBADMSG (no trace there), -ENOMEM; why names the path. */
+void dataset_defaults(struct dataset_options *options);
+
+/* Loads the part of DIR. 0, -ENOENT, -EINVAL (an option), -EBADMSG (no trace there), -E2BIG (more than 256 classes or a million
+ * files), -ENOMEM; why names the path. */
 int dataset_load(const char *dir, const struct dataset_options *options, struct dataset **out, char *why,
                  size_t why_size);
 void dataset_free(struct dataset *d);
@@ -66,8 +79,5 @@ void dataset_free(struct dataset *d);
 /* Copies a window shifted by shift samples (clamped to the trace) with its predecessor: out [window + 1]. Samples before the
  * trace's first repeat it. */
 void dataset_copy(const struct dataset *d, const struct dataset_window *w, int shift, float *out);
-
-/* Which part a trace of (class, device, day) belongs to. Pure function of its arguments and of the class's set of devices and
- * days; documented in dataset.c. */
 
 #endif
