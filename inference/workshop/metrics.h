@@ -22,7 +22,8 @@ struct metrics {
 
 int metrics_create(uint32_t class_count, struct metrics **out);
 void metrics_add(struct metrics *m, const float *probabilities, uint32_t truth);
-void metrics_finish(struct metrics *m); /* computes the doubles */
+/* Computes the doubles; once, after the last metrics_add. */
+void metrics_finish(struct metrics *m);
 void metrics_free(struct metrics *m);
 
 #endif

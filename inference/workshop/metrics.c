@@ -1,0 +1,89 @@
+/* metrics.c - see metrics.h. Definitions as in C. D. Manning et al., "Introduction to Information
+ * Retrieval", chapters 8 and 13: a class's precision and recall are 0 where their denominator is,
+ * and so is F1. */
+#include "inference/workshop/metrics.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+int metrics_create(uint32_t class_count, struct metrics **out)
+{
+    *out = NULL;
+    if (class_count == 0 || class_count > 4096)
+        return -EINVAL;
+    struct metrics *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return -ENOMEM;
+    m->class_count = class_count;
+    m->classes = calloc(class_count, sizeof *m->classes);
+    m->confusion = calloc((size_t)class_count * class_count, sizeof *m->confusion);
+    if (m->classes == NULL || m->confusion == NULL) {
+        metrics_free(m);
+        return -ENOMEM;
+    }
+    *out = m;
+    return 0;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (m == NULL)
+        return;
+    free(m->classes);
+    free(m->confusion);
+    free(m);
+}
+
+void metrics_add(struct metrics *m, const float *probabilities, uint32_t truth)
+{
+    uint32_t best = 0;
+    double sum = 0;
+    if (truth >= m->class_count)
+        return;
+    for (uint32_t c = 0; c < m->class_count; c++) {
+        double p = (double)probabilities[c];
+        p = p > 1e-7 ? p : 1e-7; /* a NaN becomes this, too */
+        p = p < 1 - 1e-7 ? p : 1 - 1e-7;
+        sum -= log(c == truth ? p : 1 - p);
+        if (c == truth)
+            m->cross_entropy -= log(p);
+        if (probabilities[c] > probabilities[best])
+            best = c;
+    }
+    m->bce += sum / (double)m->class_count;
+    m->windows++;
+    m->correct += best == truth;
+    m->classes[truth].support++;
+    m->classes[best].predicted++;
+    m->classes[truth].correct += best == truth;
+    m->confusion[(size_t)truth * m->class_count + best]++;
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+void metrics_finish(struct metrics *m)
+{
+    double macro = 0, weighted = 0;
+    uint32_t present = 0;
+    for (uint32_t c = 0; c < m->class_count; c++) {
+        struct metrics_class *k = &m->classes[c];
+        k->precision = ratio((double)k->correct, (double)k->predicted);
+        k->recall = ratio((double)k->correct, (double)k->support);
+        k->f1 = ratio(2 * k->precision * k->recall, k->precision + k->recall);
+        if (k->support > 0) {
+            present++;
+            macro += k->f1;
+            weighted += k->f1 * (double)k->support;
+        }
+    }
+    double windows = (double)m->windows;
+    m->accuracy = ratio((double)m->correct, windows);
+    m->f1_macro = ratio(macro, (double)present);
+    m->f1_weighted = ratio(weighted, windows);
+    m->bce = ratio(m->bce, windows);
+    m->cross_entropy = ratio(m->cross_entropy, windows);
+}
