@@ -1,8 +1,9 @@
 /* bundle.h - a model on its way: manifest, model file, signature (SPEC.md section 2). Hostile until verified.
  *
- * Layout, little-endian: "NILB", u16 format (1), u16 flags (0), u32 manifest bytes, u32 model bytes, u16 signature bytes, u16 0,
- * 16 bytes key id (hex text), manifest (JSON), model, signature (DER ECDSA P-256 over SHA-256 of all bytes before it).
- * An unsigned bundle has key id of zero bytes and no signature.
+ * Layout, little-endian: "NILB", u16 format (1), u16 flags (0), u32 manifest bytes, u32 model bytes, u32 0,
+ * 16 bytes key id (hex text), manifest (JSON), model, signature (DER ECDSA P-256 over SHA-256 of all bytes before it,
+ * so key id and lengths are signed; it reaches to the end of the bundle, since its own length is not known before).
+ * An unsigned bundle has a key id of zero bytes and no signature.
  */
 #ifndef TRANSPORT_BUNDLE_H
 #define TRANSPORT_BUNDLE_H
@@ -52,7 +53,7 @@ int bundle_build(const struct bundle_manifest *m, const void *model, size_t mode
 /* Makes a signed copy of a bundle (signed or not). */
 int bundle_sign(const void *data, size_t size, const char *key_path, void **out, size_t *out_size, char *why,
                 size_t why_size);
-/* -1, 0, 1 for dotted versions "a.b.c". */
+/* -1, 0, 1 for dotted versions "a.b.c"; a missing part counts as 0. */
 int bundle_compare_versions(const char *a, const char *b);
 
 #endif

@@ -37,6 +37,9 @@ void pki_hex(const uint8_t *bytes, size_t count, char *text); /* 2*count+1 chars
 int pki_sign(const char *key_path, const void *data, size_t size, uint8_t *signature, size_t *signature_size,
              char key_id[PKI_KEY_ID_BYTES], char *why, size_t why_size);
 
+/* The id alone of the public key that belongs to a private key file. */
+int pki_key_id(const char *key_path, char key_id[PKI_KEY_ID_BYTES], char *why, size_t why_size);
+
 /* A key ring: every *.pub (PEM public key) of a folder, or a single file. */
 struct pki_ring;
 int pki_ring_load(const char *path, struct pki_ring **out, char *why, size_t why_size);
