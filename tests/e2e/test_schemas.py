@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+"""The JSON Schemas and the AsyncAPI document: sound in themselves, in step with SPEC.md, and strict (SPEC 3, 4)."""
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+try:
+    import jsonschema
+    import schema
+except ImportError as error:
+    print(f"skipped: {error} (Debian: python3-jsonschema)")
+    sys.exit(77)
+
+DOCUMENT = os.path.join(schema.ROOT, "transport", "asyncapi.yaml")
+count = 0
+
+
+def check(condition, text):
+    global count
+    count += 1
+    if not condition:
+        print(f"failed: {text}")
+        sys.exit(1)
+
+
+def accepted(name, value):
+    try:
+        schema.check(name, json.dumps(value).encode())
+        return True
+    except schema.Invalid:
+        return False
+
+
+def described(where, node):
+    """Every property says what it means."""
+    for key, value in node.get("properties", {}).items():
+        check("description" in value, f"{where}.{key}: no description")
+        described(f"{where}.{key}", value)
+        described(f"{where}.{key}[]", value.get("items", {}))
+
+
+def closed(where, node):
+    """Every object that lists its properties allows no others."""
+    if "properties" in node and "type" in node:
+        check(node.get("additionalProperties") is False, f"{where}: additional properties are allowed")
+    for key, value in list(node.get("properties", {}).items()) + [("items", node.get("items"))]:
+        if isinstance(value, dict):
+            closed(f"{where}.{key}", value)
+
+
+def wrong_values(value):
+    if isinstance(value, bool):
+        return ["true", 1, None]
+    if isinstance(value, (int, float)):
+        return ["1", None, [], True]
+    if isinstance(value, str):
+        return [1, None, {}]
+    return ["text", 1]
+
+
+def broken_variants(node, example):
+    """Each required key removed, an unknown key added, each value of another type."""
+    for key in node["required"]:
+        yield f"without {key}", {k: v for k, v in example.items() if k != key}
+    yield "with an unknown key", {**example, "watts": [1, 2, 3]}
+    for key, value in example.items():
+        for wrong in wrong_values(value):
+            yield f"{key} = {wrong!r}", {**example, key: wrong}
+        if isinstance(value, str):
+            yield f"{key} too long", {**example, key: "x" * 100000} if "maxLength" in node["properties"][key] else {**example, key: 7}
+    for key, value in example.items():
+        inner = node["properties"][key]
+        if isinstance(value, dict) and "properties" in inner:
+            for text, broken in broken_variants(inner, value):
+                yield f"{key}: {text}", {**example, key: broken}
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            for text, broken in broken_variants(inner["items"], value[0]):
+                yield f"{key}[0]: {text}", {**example, key: [broken] + value[1:]}
+
+
+def test_schemas():
+    files = sorted(os.listdir(schema.SCHEMAS))
+    check(files == sorted(f"{n}.schema.json" for n in schema.NAMES), f"unexpected files: {files}")
+    for name in schema.NAMES:
+        node = schema.load(name)
+        jsonschema.Draft202012Validator.check_schema(node)
+        check(node["$schema"].endswith("2020-12/schema"), f"{name}: $schema")
+        check(set(node["required"]) <= set(node["properties"]), f"{name}: requires what it does not describe")
+        described(name, node)
+        closed(name, node)
+        check(len(node["examples"]) >= 1, f"{name}: no example")
+        variants = 0
+        for example in node["examples"]:
+            schema.check(name, json.dumps(example).encode())
+            for text, broken in broken_variants(node, example):
+                check(not accepted(name, broken), f"{name}: accepted {text}: {broken}")
+                variants += 1
+        print(f"{name}: {len(node['examples'])} examples accepted, {variants} broken variants refused")
+
+
+def test_conditions():
+    """What only holds together with another value."""
+    on, identified, off = schema.load("event")["examples"]
+    for key in ("start", "end", "duration", "energy", "peak", "end_reason"):
+        check(not accepted("event", {k: v for k, v in off.items() if k != key}), f"off without {key}")
+        check(not accepted("event", {**on, key: off[key]}), f"on with {key}")
+    check(not accepted("event", {k: v for k, v in identified.items() if k != "start"}), "identified without start")
+    for key, value in (("confidence", 1.01), ("confidence", -0.1), ("seq", 0), ("time", 1.5), ("appliance", ""),
+                       ("meter", "a/b"), ("meter", "-a"), ("id", "7"), ("type", "maybe"), ("time_quality", "good")):
+        check(not accepted("event", {**on, key: value}), f"event with {key} = {value!r}")
+    online = schema.load("status")["examples"][0]
+    for key in online:
+        check(not accepted("status", {k: v for k, v in online.items() if k != key}), f"online without {key}")
+    check(accepted("status", {**online, "model": None}), "status without a model")
+    refused = schema.load("model")["examples"][1]
+    check(not accepted("model", {**refused, "reason": ""}), "refused without a reason")
+    check(not accepted("command", {"id": "1", "command": "forget"}), "forget without a meter")
+    check(not accepted("command", {"id": "1", "command": "ping", "meter": "m"}), "ping with a meter")
+    check(not accepted("command", {"id": "1", "command": "reboot"}), "an unknown command")
+    check(not accepted("reply", {"id": "1", "command": "ping", "ok": False}), "failed reply without an error")
+    check(not accepted("reply", {"id": "1", "command": "ping", "ok": True, "error": "x"}), "good reply with an error")
+    print("conditions hold")
+
+
+def test_topics():
+    on = schema.load("event")["examples"][0]
+
+    def refused(topic, payload):
+        try:
+            schema.validate(topic, payload)
+            return False
+        except schema.Invalid:
+            return True
+
+    def text(**changes):
+        return json.dumps({**on, **changes}).encode()
+
+    schema.validate("nilm/v1/gw-1/event/kitchen", text())
+    schema.validate("nilm/v1/group/west/push", b"NILB....")
+    for topic in ("nilm/v1/gw-1/event", "nilm/v1/gw-1/event/a/b", "nilm/v1/gw-1/power", "nilm/v2/gw-1/gap", "nilm/v1/group/gap",
+                  "nilm/v1//status", "nilm/v1/gw-1/event/", "nilm/v1/gw-1/alert/kitchen", "nilm/v1/gw-2/event/kitchen",
+                  "nilm/v1/gw-1/event/cellar"):
+        check(refused(topic, text()), f"an event was accepted on {topic}")
+    for payload in (b"", b"\xff", b"[]", b"null", b"{", text(id="1-1"), text().replace(b"0.31", b"NaN"),
+                    text().replace(b'"seq"', b'"seq": 42, "seq"')):
+        check(refused("nilm/v1/gw-1/event/kitchen", payload), f"accepted {payload!r}")
+    gap = schema.load("gap")["examples"][0]
+    for changes in ({"to_seq": 2}, {"count": 19}):
+        check(refused("nilm/v1/gw-1/gap", json.dumps({**gap, **changes}).encode()), f"gap with {changes}")
+    off = schema.load("event")["examples"][2]
+    check(refused("nilm/v1/gw-1/event/kitchen", json.dumps({**off, "duration": 1}).encode()), "wrong duration")
+    print("topics and payloads are held together")
+
+
+def walk(node, path=""):
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "$ref":
+                yield path, value
+            yield from walk(value, f"{path}/{key}")
+    elif isinstance(node, list):
+        for i, value in enumerate(node):
+            yield from walk(value, f"{path}/{i}")
+
+
+def resolve(document, ref):
+    if ref.startswith("#/"):
+        node = document
+        for level in ref[2:].split("/"):
+            node = node[level]
+        return node
+    with open(os.path.join(os.path.dirname(DOCUMENT), ref), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def spec_topics():
+    """The table of SPEC section 3: topic -> (direction, QoS, retained)."""
+    with open(os.path.join(schema.ROOT, "SPEC.md"), encoding="utf-8") as f:
+        rows = re.findall(r"^\| `BASE/(\S+)` \| (in|out) \| (\d)(, yes)?", f.read(), re.M)
+    return {"nilm/v1/" + re.sub(r"\b(DEVICE|GROUP|METER)\b", lambda m: "{" + m[1].lower() + "}", topic):
+            (direction, int(qos), bool(retained)) for topic, direction, qos, retained in rows}
+
+
+def test_asyncapi():
+    try:
+        import yaml
+    except ImportError:
+        print("asyncapi.yaml: not checked (Debian: python3-yaml)")
+        return
+    with open(DOCUMENT, encoding="utf-8") as f:
+        document = yaml.safe_load(f)
+    refs = list(walk(document))
+    for path, ref in refs:
+        try:
+            resolve(document, ref)
+        except (KeyError, OSError, ValueError) as error:
+            check(False, f"{path}: {ref}: {error!r}")
+    check(document["asyncapi"] == "3.0.0", "version")
+    used = {ref for _, ref in refs if ref.startswith("./")}
+    check(used == {f"./schemas/{n}.schema.json" for n in schema.NAMES}, f"schemas and document differ: {used}")
+    spec, seen = spec_topics(), {}
+    check(len(spec) == 10, f"SPEC section 3 has {len(spec)} topics")
+    operations = {}
+    for operation in document["operations"].values():
+        operations[operation["channel"]["$ref"]] = (operation["action"], resolve(document, operation["bindings"]["$ref"])["mqtt"])
+        if "reply" in operation:
+            operations[operation["reply"]["channel"]["$ref"]] = ("send", {"qos": 1, "retain": False})
+    for key, channel in document["channels"].items():
+        address = channel["address"]
+        check(set(re.findall(r"\{(\w+)\}", address)) == set(channel["parameters"]), f"{key}: parameters")
+        action, binding = operations[f"#/channels/{key}"]
+        seen[address] = ("out" if action == "send" else "in", binding["qos"], binding["retain"])
+        topic = address.replace("{device}", "gw-1").replace("{group}", "west").replace("{meter}", "kitchen")
+        check(list(channel["messages"]) == [schema.name_of_topic(topic)], f"{key}: message of {topic}")
+    check(seen == spec, f"topics of SPEC.md and asyncapi.yaml differ: {set(seen.items()) ^ set(spec.items())}")
+    print(f"asyncapi.yaml: {len(refs)} references resolve, {len(seen)} topics as in SPEC.md")
+
+
+test_schemas()
+test_conditions()
+test_topics()
+test_asyncapi()
+print(f"{count} checks passed")
