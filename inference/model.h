@@ -59,7 +59,11 @@ struct model_channel {
  *   y   = clamp(out_zero + ((acc * multiplier[o] + 2^(shift[o]-1)) >> shift[o]), lo, 127)
  *   with an arithmetic 64-bit shift (round half up) and lo = out_zero if relu, else -128.
  * multiplier is in [2^30, 2^31), shift in [31, 62].
- * The last layer (always DENSE, never relu) is not re-quantized: its logit is (float)acc * out_scale[o].
+ * The last layer (always DENSE, never relu) is not re-quantized: its logit is (float)acc * logit_scale[o], and its
+ * out_scale and out_zero are 0. FP32 has no scales and zero points at all. What a layer does not have is 0 or NULL after
+ * model_decode and not looked at by model_encode.
+ * Order: CONV1D and MAXPOOL1D as many as wanted, one FLATTEN, DENSE once or more; the scale and zero point of a layer's
+ * input are those of the output before it. Names are unique; layers without weights may go without one.
  */
 struct model_layer {
     enum model_op op;
