@@ -8,7 +8,7 @@ import time
 
 import schema
 import truth
-from harness import Agent, Recorder, Subscriber, World, check, data_folder, done, sequence_report, wait_for
+from harness import Recorder, Subscriber, World, check, data_folder, done, sequence_report, wait_for
 
 data = data_folder()
 files = truth.sample_files(data)
@@ -51,11 +51,18 @@ def check_network(recorder, subscriber, readings):
         plain = [w for w in (b"MQTT", b"nilm/v1", b"appliance", b"energy") if w in data_seen]
         check(len(data_seen) > 10000 and not plain, f"{len(data_seen)} bytes {side} on the wire, no plain text {plain}")
     check(recorder.bytes["up"][:2] == b"\x16\x03", "the stream begins with a TLS handshake record")
-    problems = [p for p in (schema.validate(t, b) for t, b in subscriber.messages) if p]
+    problems = [p for p in (problem(t, b) for t, b in subscriber.messages) if p]
     check(not problems, f"{len(subscriber.messages)} payloads are valid by their schemas {problems[:3]}")
     numbers = [m for t, m in subscriber.messages if series(json.loads(m))]
     check(not numbers, "no payload has a list of numbers")
     check(len(subscriber.messages) < readings / 50, f"{len(subscriber.messages)} messages for {readings} readings")
+
+
+def problem(topic, payload):
+    try:
+        schema.validate(topic, payload)
+    except schema.Invalid as error:
+        return str(error)
 
 
 def series(value):
@@ -86,7 +93,6 @@ with World() as world:
           f"{count} sequence numbers, each there ({len(items) - count} duplicates by id), missing {missing[:10]}")
     left = agent.database("select count(*) from outbox")
     check(left == [(0,)], f"the outbox is empty at the end {left}")
-    next_seq = count + 1
     events = list({e["id"]: e for e in subscriber.items("event")}.values())
     check_agreement(events)
     report_energy(events)
