@@ -1,4 +1,9 @@
-/* config.h - the agent's configuration (SPEC.md section 6): read, checked, defaults filled in. */
+/* config.h - the agent's configuration (SPEC.md section 6): read, checked, defaults filled in.
+ *
+ * Every error names file and line, section and key, and what was expected. Nothing is guessed: unknown sections and keys, a key given
+ * twice in one file, a last line without its line end (a half-written file) and bytes that are not text are errors.
+ * The table of keys is in config_keys.h.
+ */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
 
@@ -10,15 +15,19 @@
 
 #define CONFIG_TEXT 512
 #define CONFIG_METERS 64
+#define CONFIG_MAX_BYTES (1u << 20) /* of one file */
+#define CONFIG_MAX_FILES 64         /* the main file and its drop-ins */
 
 struct config_meter {
     struct meter_config meter;
-    struct source_config source; /* strings point into text below */
+    struct source_config source; /* strings point into the text below */
+    int kind;                    /* 1: circuit */
     char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
 };
 
 struct config {
     char device[64], group[64], data_dir[CONFIG_TEXT];
+    /* broker_host "": no broker, the agent works locally. Other empty strings: not given. */
     char broker_host[256], server_name[256], ca[CONFIG_TEXT], cert[CONFIG_TEXT], key[CONFIG_TEXT];
     char username[128], password_file[CONFIG_TEXT], base[128];
     uint16_t broker_port;
@@ -27,13 +36,13 @@ struct config {
     char model_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];
     uint64_t outbox_rows, outbox_bytes;
     int64_t outbox_age_ms, history_runs;
-    int log_level; /* 0 error .. 3 debug */
+    int log_level; /* enum log_level */
     size_t meter_count;
-    struct config_meter *meters;
+    struct config_meter *meters; /* in the order of their first appearance */
 };
 
-/* Reads path and conf.d/ *.conf beside it. 0, or -errno with file, line, key and what was expected in why. The result is to be
- * released with config_free. */
+/* Reads path and conf.d/ *.conf beside it (in name order, later files override). 0, or -errno with file, line, key and what was
+ * expected in why. The result is to be released with config_free. Main thread only (inih has global settings). */
 int config_load(const char *path, struct config **out, char *why, size_t why_size);
 void config_free(struct config *c);
 

@@ -1,0 +1,132 @@
+#include "agent/config_keys.h"
+
+#include <string.h>
+
+#include "agent/config.h"
+
+#define FIELD(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
+#define METER(member)                                                                              \
+    offsetof(struct config_meter, member), sizeof(((struct config_meter *)0)->member)
+
+#define MS_DAY 86400000.0
+#define NO_YES "no=0 yes=1 false=0 true=1 off=0 on=1 0=0 1=1"
+
+/* clang-format off: a table */
+const struct config_key config_keys[] = {
+    {"device", "id", CONFIG_NAME, FIELD(device), NULL, 0, 0, NULL, 0,
+     "name of this device, part of every topic; required"},
+    {"device", "group", CONFIG_NAME, FIELD(group), NULL, 0, 0, NULL, 0,
+     "group whose push topic is followed too"},
+    {"device", "data_dir", CONFIG_STRING, FIELD(data_dir), "/var/lib/nilmd", 0, 0, NULL, 0,
+     "database, model slots, control socket"},
+
+    {"broker", "url", CONFIG_URL, FIELD(broker_host), NULL, 0, 0, NULL, 0,
+     "mqtts://HOST[:8883]; without it the agent works locally"},
+    {"broker", "ca", CONFIG_STRING, FIELD(ca), NULL, 0, 0, NULL, 0,
+     "PEM file of the authorities trusted; required with url"},
+    {"broker", "cert", CONFIG_STRING, FIELD(cert), NULL, 0, 0, NULL, 0,
+     "PEM file of the device's certificate"},
+    {"broker", "key", CONFIG_STRING, FIELD(key), NULL, 0, 0, NULL, 0,
+     "PEM file of its private key"},
+    {"broker", "server_name", CONFIG_STRING, FIELD(server_name), NULL, 0, 0, NULL, 0,
+     "name in the broker's certificate, when it differs from HOST"},
+    {"broker", "username", CONFIG_STRING, FIELD(username), NULL, 0, 0, NULL, 0, "MQTT user name"},
+    {"broker", "password_file", CONFIG_STRING, FIELD(password_file), NULL, 0, 0, NULL, 0,
+     "file whose first line is the MQTT password"},
+    {"broker", "base", CONFIG_TOPIC, FIELD(base), "nilm/v1", 0, 0, NULL, 0,
+     "first levels of every topic"},
+    {"broker", "protocol", CONFIG_CHOICE, FIELD(protocol), "auto", 0, 0, "auto=0 5=5 3.1.1=4", 0,
+     "MQTT version"},
+    {"broker", "keepalive", CONFIG_SECONDS, FIELD(keepalive_s), "30s", 5, 3600, NULL, 0,
+     "MQTT keep-alive"},
+
+    {"model", "file", CONFIG_STRING, FIELD(model_file), NULL, 0, 0, NULL, 0,
+     "model or bundle used until a pushed model is active"},
+    {"model", "keys", CONFIG_STRING, FIELD(model_keys), NULL, 0, 0, NULL, 0,
+     "key ring: folder of *.pub, or one file; without it every push is refused"},
+
+    {"outbox", "max_rows", CONFIG_COUNT, FIELD(outbox_rows), "1000000", 100, 1e9, NULL, 0,
+     "waiting items kept at most"},
+    {"outbox", "max_bytes", CONFIG_SIZE, FIELD(outbox_bytes), "256M", 65536, 1e12, NULL, 0,
+     "their bytes"},
+    {"outbox", "max_age", CONFIG_DURATION, FIELD(outbox_age_ms), "90d", 60000, 3650 * MS_DAY, NULL,
+     0, "their age"},
+
+    {"history", "max_runs", CONFIG_COUNT, FIELD(history_runs), "100000", 100, 1e8, NULL, 0,
+     "finished runs kept"},
+
+    {"meter", "type", CONFIG_CHOICE, METER(source.type), NULL, 0, 0, "replay=1 stdin=2 sim=3",
+     CONFIG_ANY, "where readings come from; required"},
+    {"meter", "kind", CONFIG_CHOICE, METER(kind), "circuit", 0, 0, "circuit=1", CONFIG_ANY,
+     "circuit: one load behind the meter"},
+    {"meter", "on_w", CONFIG_NUMBER, METER(meter.on_w), "15", 0.1, 1e6, NULL, CONFIG_ANY,
+     "power from which the load is on"},
+    {"meter", "off_w", CONFIG_NUMBER, METER(meter.off_w), "10", 0, 1e6, NULL, CONFIG_ANY,
+     "power below which it is off; less than on_w"},
+    {"meter", "min_on", CONFIG_DURATION, METER(meter.min_on_ms), "2s", 0, MS_DAY, NULL, CONFIG_ANY,
+     "shorter runs are ignored"},
+    {"meter", "min_off", CONFIG_DURATION, METER(meter.min_off_ms), "30s", 0, MS_DAY, NULL,
+     CONFIG_ANY, "shorter pauses are bridged"},
+    {"meter", "silence", CONFIG_DURATION, METER(meter.silence_ms), "10m", 1000, 30 * MS_DAY, NULL,
+     CONFIG_ANY, "without a reading for so long: alert"},
+    {"meter", "max_gap", CONFIG_DURATION, METER(meter.max_gap_ms), "60s", 1000, MS_DAY, NULL,
+     CONFIG_ANY, "more time between two readings is a gap"},
+    {"meter", "files", CONFIG_STRING, METER(files), NULL, 0, 0, NULL, CONFIG_REPLAY,
+     "files, folders or globs, separated by blanks; required"},
+    {"meter", "column", CONFIG_STRING, METER(column), NULL, 0, 0, NULL, CONFIG_REPLAY,
+     "power column of plain CSV"},
+    {"meter", "loop", CONFIG_CHOICE, METER(source.loop), "no", 0, 0, NO_YES, CONFIG_REPLAY,
+     "begin again at the end"},
+    {"meter", "rebase", CONFIG_CHOICE, METER(source.rebase), "no", 0, 0, NO_YES,
+     CONFIG_REPLAY | CONFIG_SIM, "shift times so that the first reading is now"},
+    {"meter", "speed", CONFIG_SPEED, METER(source.speed), "1", 0.001, 1e6, NULL,
+     CONFIG_REPLAY | CONFIG_SIM, "times real time, or max"},
+    {"meter", "appliance", CONFIG_STRING, METER(appliance), NULL, 0, 0, NULL, CONFIG_SIM,
+     "what the simulated circuit carries; required"},
+    {"meter", "seed", CONFIG_COUNT, METER(source.seed), "1", 0, 9e15, NULL, CONFIG_SIM,
+     "of the random numbers"},
+    {"meter", "days", CONFIG_COUNT, METER(source.days), "0", 0, 36500, NULL, CONFIG_SIM,
+     "length; 0: endless"},
+    {"meter", "start", CONFIG_DATE, METER(source.start_ms), NULL, 0, 0, NULL, CONFIG_SIM,
+     "time of the first reading, YYYY-MM-DD[THH:MM:SSZ]; else now"},
+    {"meter", "truth", CONFIG_STRING, METER(truth), NULL, 0, 0, NULL, CONFIG_SIM,
+     "CSV file for the true runs"},
+
+    {"log", "level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0,
+     "error=0 warning=1 info=2 debug=3", 0, "least severity written"},
+};
+/* clang-format on */
+const size_t config_key_count = sizeof config_keys / sizeof *config_keys;
+
+const struct config_key *config_find_key(const char *section, const char *name)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (strcmp(config_keys[i].section, section) == 0 && strcmp(config_keys[i].name, name) == 0)
+            return &config_keys[i];
+    return NULL;
+}
+
+int config_known_section(const char *section)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (strcmp(config_keys[i].section, section) == 0)
+            return 1;
+    return 0;
+}
+
+void config_print_keys(FILE *out)
+{
+    const char *section = "";
+    for (size_t i = 0; i < config_key_count; i++) {
+        const struct config_key *k = &config_keys[i];
+        if (strcmp(section, k->section) != 0)
+            fprintf(out, strcmp(k->section, "meter") == 0 ? "[%s:NAME]\n" : "[%s]\n", k->section);
+        section = k->section;
+        fprintf(out, "  %-14s %-15s %s", k->name, k->fallback ? k->fallback : "-", k->help);
+        if (k->types && k->types != CONFIG_ANY)
+            fprintf(out, " (%s%s%s)", k->types & CONFIG_REPLAY ? "replay" : "",
+                    k->types == (CONFIG_REPLAY | CONFIG_SIM) ? ", " : "",
+                    k->types & CONFIG_SIM ? "sim" : "");
+        fputc('\n', out);
+    }
+}
