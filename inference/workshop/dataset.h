@@ -1,6 +1,6 @@
 /* dataset.h - labelled traces on a grid, and the windows in them.
  *
- * DIR is laid out as tracebase is (DIR/complete/CLASS/*.csv, or DIR/CLASS/*.csv). Every trace is resampled once (resample.h) and
+ * DIR is laid out as tracebase is: DIR/complete/CLASS/NAME.csv, or DIR/CLASS/NAME.csv. Every trace is resampled once (resample.h) and
  * kept as float watts; a window is a view into it, so windows cost no memory. Order is by class, then file name: the
  * same folder gives the same dataset on every machine. Thread-safe for reading once loaded.
  */
