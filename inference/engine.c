@@ -1,0 +1,311 @@
+/* engine.c - runs an INT8 model. The method of streaming is explained in engine_plan.h. */
+#include "inference/engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inference/engine_plan.h"
+#include "inference/kernels.h"
+#include "inference/model_format.h"
+
+struct engine {
+    const struct model *model;
+    const struct kernels *kernels;
+    uint32_t hop;
+    uint32_t first_turn; /* samples until the first turn, 1..hop */
+    uint32_t warm_turns; /* turns before the first whole window */
+    size_t state_bytes;  /* of one meter */
+    size_t buffer_bytes; /* of each of the two activation buffers in the scratch, a multiple of
+                            ENGINE_ALIGN */
+    size_t scratch_bytes;
+    struct engine_plan stream, whole;
+    struct kernels_layer layers[MODEL_MAX_LAYERS];
+    int32_t bias[]; /* folded, of all layers */
+};
+
+/* Beginning of a meter's state; the input buffer and the layers' slots follow. */
+struct stream {
+    uint32_t fill;      /* samples in the input buffer */
+    uint32_t turn;      /* 0..turns-1: which phases are due */
+    uint32_t warm_left; /* turns that give no result yet */
+    int32_t started;
+    float last; /* the sample before, watts */
+};
+
+static size_t round_up(size_t n)
+{
+    return (n + ENGINE_ALIGN - 1) / ENGINE_ALIGN * ENGINE_ALIGN;
+}
+
+/* Folds the zero points into the biases and puts the layers into the kernels' form. */
+static void pack_layers(struct engine *e)
+{
+    const struct model *m = e->model;
+    int32_t *bias = e->bias;
+
+    for (uint32_t i = 0; i < m->layer_count; i++) {
+        const struct model_layer *l = &m->layers[i];
+        struct kernels_layer *k = &e->layers[i];
+        uint64_t weights = model_format_weights(l);
+
+        if (!weights)
+            continue;
+        k->weights = l->weights;
+        k->bias = bias;
+        k->multiplier = l->multiplier;
+        k->shift = l->shift;
+        k->outputs = l->out_channels;
+        k->row = (uint32_t)(weights / l->out_channels);
+        k->stride = l->in_channels;
+        k->zero = l->out_zero;
+        k->low = l->relu ? l->out_zero : INT8_MIN;
+        for (uint32_t o = 0; o < k->outputs; o++) {
+            int32_t sum = 0;
+            for (uint32_t j = 0; j < k->row; j++)
+                sum += l->weights[(size_t)o * k->row + j];
+            *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7 */
+        }
+    }
+}
+
+static size_t count_biases(const struct model *m)
+{
+    size_t n = 0;
+
+    for (uint32_t i = 0; i < m->layer_count; i++)
+        if (model_format_weights(&m->layers[i]))
+            n += m->layers[i].out_channels;
+    return n;
+}
+
+int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
+                  size_t why_size)
+{
+    const char *wanted = getenv("NILM_CPU");
+    const struct kernels *kernels;
+    struct engine *e;
+    size_t buffer;
+
+    *out = NULL;
+    if (m->dtype != MODEL_INT8) {
+        model_format_why(why, why_size, "the model is FP32, expected INT8 (quantize it first)");
+        return -EINVAL;
+    }
+    if (hop > m->window) {
+        model_format_why(why, why_size, "hop is %u, expected 1 to %u (the window), or 0", hop,
+                         m->window);
+        return -EINVAL;
+    }
+    if (kernels_select(wanted, &kernels)) {
+        model_format_why(why, why_size, "NILM_CPU is \"%s\", expected a kernel set of this machine",
+                         wanted);
+        return -ENOTSUP;
+    }
+    e = calloc(1, sizeof(*e) + count_biases(m) * sizeof(int32_t));
+    if (!e) {
+        model_format_why(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
+    e->model = m;
+    e->kernels = kernels;
+    e->hop = hop ? hop : m->hop;
+    e->first_turn = m->window % e->hop ? m->window % e->hop : e->hop;
+    e->warm_turns = (m->window - e->first_turn) / e->hop;
+    e->state_bytes =
+        round_up(engine_plan_stream(m, e->hop, round_up(sizeof(struct stream)), &e->stream));
+    engine_plan_whole(m, &e->whole);
+    buffer = e->whole.buffer_bytes;
+    if (e->stream.buffer_bytes > buffer)
+        buffer = e->stream.buffer_bytes;
+    e->buffer_bytes = round_up(buffer);
+    e->scratch_bytes = 2 * e->buffer_bytes + round_up(m->class_count * sizeof(int32_t));
+    pack_layers(e);
+    *out = e;
+    return 0;
+}
+
+void engine_free(struct engine *e)
+{
+    free(e);
+}
+
+const char *engine_isa(const struct engine *e)
+{
+    return e->kernels->name;
+}
+
+uint32_t engine_hop(const struct engine *e)
+{
+    return e->hop;
+}
+
+const struct model *engine_model(const struct engine *e)
+{
+    return e->model;
+}
+
+size_t engine_state_bytes(const struct engine *e)
+{
+    return e->state_bytes;
+}
+
+size_t engine_scratch_bytes(const struct engine *e)
+{
+    return e->scratch_bytes;
+}
+
+/* Number of thresholds <= x, minus 128. The halving has 8 fixed steps because there are 2^8 - 1
+ * thresholds. */
+static int8_t quantize(const float *thresholds, float x)
+{
+    unsigned count = 0;
+
+    for (unsigned step = 128; step > 0; step /= 2)
+        count += thresholds[count + step - 1] <= x ? step : 0;
+    return (int8_t)((int)count - 128);
+}
+
+/* One input column from a sample and the one before it, both finite. */
+static void make_features(const struct model *m, float before, float now, int8_t *column)
+{
+    for (uint32_t c = 0; c < m->channel_count; c++) {
+        const struct model_channel *channel = &m->channels[c];
+        float x = channel->feature == MODEL_LOG_DIFF ? now - before : now;
+        column[c] = quantize(channel->thresholds, x);
+    }
+}
+
+static float finite_or_zero(float watts)
+{
+    return isfinite(watts) ? watts : 0.0f;
+}
+
+/* The two activation buffers take turns: never the one that x lies in. */
+static int8_t *other_buffer(const struct engine *e, void *scratch, const int8_t *x)
+{
+    int8_t *first = scratch;
+
+    return x == first ? first + e->buffer_bytes : first;
+}
+
+/* One turn in front of FLATTEN: x is the end of the input that layer 0 reads, the result all
+ * columns of a window. state is only used by a plan that keeps something. */
+static const int8_t *run_stages(const struct engine *e, const struct engine_plan *plan,
+                                unsigned char *state, uint32_t turn, const int8_t *x, void *scratch)
+{
+    for (uint32_t i = 0; i < plan->stages; i++) {
+        const struct model_layer *l = &e->model->layers[i];
+        const struct engine_flow *f = &plan->flow[i + 1];
+        int8_t *y = other_buffer(e, scratch, x);
+        int8_t *fresh = y + f->slot_bytes;
+        unsigned char *slot = NULL;
+
+        if (f->kept) {
+            slot = state + f->slots_at + (size_t)(turn % f->phases) * f->slot_bytes;
+            memcpy(y, slot, f->slot_bytes);
+        }
+        if (l->op == MODEL_CONV1D)
+            e->kernels->rows(&e->layers[i], x, f->fresh, fresh);
+        else
+            e->kernels->maxpool(x, f->fresh, l->out_channels, l->pool, fresh);
+        if (f->kept)
+            memcpy(slot, y + (size_t)f->fresh * l->out_channels, f->slot_bytes);
+        x = y;
+    }
+    return x;
+}
+
+/* The dense layers, from all columns of a window to logits. */
+static void run_dense(const struct engine *e, const struct engine_plan *plan, const int8_t *x,
+                      void *scratch, float *logits)
+{
+    const struct model *m = e->model;
+    const struct model_layer *last = &m->layers[m->layer_count - 1];
+    int32_t *sums = (int32_t *)((unsigned char *)scratch + 2 * e->buffer_bytes);
+
+    for (uint32_t i = plan->stages + 1; i + 1 < m->layer_count; i++) {
+        int8_t *y = other_buffer(e, scratch, x);
+        e->kernels->rows(&e->layers[i], x, 1, y);
+        x = y;
+    }
+    e->kernels->sums(&e->layers[m->layer_count - 1], x, sums);
+    for (uint32_t o = 0; o < m->class_count; o++)
+        logits[o] = (float)sums[o] * last->logit_scale[o];
+}
+
+void engine_reset(const struct engine *e, void *state)
+{
+    struct stream *s = state;
+
+    memset(state, 0, e->state_bytes);
+    s->fill = e->stream.history + e->hop - e->first_turn;
+    s->warm_left = e->warm_turns;
+}
+
+int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits)
+{
+    const struct engine_plan *plan = &e->stream;
+    const struct engine_flow *input = &plan->flow[0];
+    uint32_t channels = e->model->channel_count;
+    uint32_t full = plan->history + e->hop;
+    struct stream *s = state;
+    int8_t *samples = (int8_t *)state + round_up(sizeof(*s));
+    const int8_t *x;
+
+    watts = finite_or_zero(watts);
+    make_features(e->model, s->started ? s->last : watts, watts,
+                  samples + (size_t)s->fill * channels);
+    s->last = watts;
+    s->started = 1;
+    if (++s->fill < full)
+        return 0;
+
+    x = samples + (size_t)(full - plan->tail - input->fresh - input->kept) * channels;
+    x = run_stages(e, plan, state, s->turn, x, scratch);
+    if (s->warm_left == 0)
+        run_dense(e, plan, x, scratch, logits);
+    memmove(samples, samples + (size_t)e->hop * channels, (size_t)plan->history * channels);
+    s->fill = plan->history;
+    s->turn = (s->turn + 1) % plan->turns;
+    if (s->warm_left == 0)
+        return 1;
+    s->warm_left--;
+    return 0;
+}
+
+void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits)
+{
+    const struct model *m = e->model;
+    int8_t *input = scratch;
+    float before = finite_or_zero(watts[0]);
+
+    for (uint32_t t = 0; t < e->whole.columns[0]; t++) {
+        float now = finite_or_zero(watts[t + 1]);
+        make_features(m, before, now, input + (size_t)t * m->channel_count);
+        before = now;
+    }
+    run_dense(e, &e->whole, run_stages(e, &e->whole, NULL, 0, input, scratch), scratch, logits);
+}
+
+int engine_selftest(const struct engine *e)
+{
+    const struct model *m = e->model;
+    unsigned char *scratch;
+    float logits[MODEL_MAX_CLASSES];
+    int failed = 0;
+
+    if (!m->golden_count)
+        return -ENOENT;
+    scratch = aligned_alloc(ENGINE_ALIGN, e->scratch_bytes);
+    if (!scratch)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->golden_count; i++) {
+        engine_run(e, scratch, m->golden[i].watts, logits);
+        /* bit for bit: a comparison of floats would let -0 pass for 0 */
+        failed += memcmp(logits, m->golden[i].logits, m->class_count * sizeof(float)) != 0;
+    }
+    free(scratch);
+    return failed;
+}
