@@ -65,7 +65,7 @@ static void pack_layers(struct engine *e)
             int32_t sum = 0;
             for (uint32_t j = 0; j < k->row; j++)
                 sum += l->weights[(size_t)o * k->row + j];
-            *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7 */
+            *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7.2 */
         }
     }
 }

@@ -2,7 +2,7 @@
  * C.
  *
  * A set is chosen once, in engine_create, and every set computes the same bits: all arithmetic is
- * in integers, and the loader's bound (SPEC 1.7) leaves no order of summation that overflows.
+ * in integers, and the loader's bound (SPEC 1.7.2) leaves no order of summation that overflows.
  * Kernels check nothing; shapes and sizes are the engine's to get right. All are pure functions of
  * their arguments and safe in any thread.
  *

@@ -343,7 +343,7 @@ static int decode_layers(struct decoder *d)
     return rc;
 }
 
-/* SPEC 1.7: |bias| + 256 sum|w| < 2^31 for each output. Then no order of summation overflows an
+/* SPEC 1.7.2: |bias| + 256 sum|w| < 2^31 for each output. Then no order of summation overflows an
  * int32, whether the input's zero point is subtracted from each value or folded into the bias. */
 static int check_accumulators(struct decoder *d, uint32_t i)
 {

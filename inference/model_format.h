@@ -46,7 +46,7 @@ extern const char model_format_tags[MODEL_FORMAT_SECTIONS][5];
 #define MODEL_FORMAT_LAYER_BYTES 56u
 #define MODEL_FORMAT_META_MAX 65536u
 
-/* Bounds of numbers that the arithmetic relies on (SPEC 1.6, 1.7) */
+/* Bounds of numbers that the arithmetic relies on (SPEC 1.4 to 1.7) */
 #define MODEL_FORMAT_MAX_MACS (UINT64_C(1) << 30)
 #define MODEL_FORMAT_MIN_SCALE 0x1p-80f
 #define MODEL_FORMAT_MAX_SCALE 0x1p+80f

@@ -14,7 +14,7 @@
 #include "inference/lib_random_model.h"
 #include "inference/model.h"
 
-/* SPEC 1.9: decoding and encoding again gives the same bytes, for both number formats. */
+/* SPEC 1.11: decoding and encoding again gives the same bytes, for both number formats. */
 static void test_round_trip(void **state)
 {
     (void)state;
