@@ -1,0 +1,412 @@
+#include "agent/journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "agent/log.h"
+#include "agent/payload.h"
+#include "storage/history.h"
+#include "storage/outbox.h"
+
+#define TRIM_EVERY 256 /* runs ended between two trims of the history */
+
+struct entry { /* one outcome, or one report, that waits for the disk */
+    struct entry *next;
+    struct outcome outcome;
+    char meter[EVENT_NAME_BYTES];
+    unsigned char state[OUTCOME_STATE_BYTES];
+    char *report; /* not NULL: a report, outcome unused */
+    int64_t created_ms;
+};
+
+struct journal {
+    struct store *store;
+    void (*wake)(void *context);
+    void *context;
+    struct entry *first, *last;
+    struct journal_stats stats;
+    uint64_t lost_told;
+    int64_t max_runs;
+    unsigned runs_ended;
+};
+
+static int64_t unix_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int append(struct journal *j, enum outbox_kind kind, const char *channel, const char *body,
+                  int64_t created_ms)
+{
+    if (!body)
+        return -ENOMEM;
+    struct outbox_item item = {.kind = kind, .created_ms = created_ms, .body = body};
+    uint64_t seq = 0;
+    snprintf(item.channel, sizeof item.channel, "%s", channel);
+    item.body_bytes = strlen(body);
+    return outbox_append(j->store, &item, &seq);
+}
+
+static void fill_run(struct history_run *run, const char *meter, const struct event *e)
+{
+    snprintf(run->meter, sizeof run->meter, "%s", meter);
+    snprintf(run->appliance, sizeof run->appliance, "%s",
+             e->appliance[0] ? e->appliance : EVENT_UNKNOWN);
+    run->confidence = e->confidence;
+    run->start_ms = e->start_ms;
+    run->energy_wh = e->energy_wh;
+    run->peak_w = e->peak_w;
+    if (e->type == EVENT_OFF) {
+        run->end_ms = e->end_ms;
+        run->mean_w = e->power_w;
+        snprintf(run->end_reason, sizeof run->end_reason, "%s",
+                 e->end_reason[0] ? e->end_reason : "off");
+    }
+}
+
+/* Brings the history up to an event; *id is the run that it belongs to. */
+static int write_run(struct journal *j, const char *meter, const struct event *e, int64_t *id)
+{
+    struct history_run run;
+    int rc = history_current(j->store, meter, &run);
+    if (rc == 0 && e->type == EVENT_ON) {
+        /* Its off-event was lost with a full queue: close it here, so that a meter has one open
+         * run. */
+        run.end_ms = e->start_ms > run.start_ms ? e->start_ms : run.start_ms;
+        snprintf(run.end_reason, sizeof run.end_reason, "gap");
+        rc = history_update(j->store, &run);
+        if (rc == 0)
+            rc = -ENOENT;
+    }
+    if (rc == -ENOENT) {
+        memset(&run, 0, sizeof run);
+        fill_run(&run, meter, e);
+        run.end_ms = 0;
+        run.end_reason[0] = '\0';
+        rc = history_open(j->store, &run, &run.id);
+    }
+    if (rc < 0)
+        return rc;
+    *id = run.id;
+    if (e->type == EVENT_ON)
+        return 0;
+    fill_run(&run, meter, e);
+    return history_update(j->store, &run);
+}
+
+static int write_outcome(struct journal *j, const struct outcome *o, int64_t created_ms)
+{
+    int rc = 0;
+    for (int i = 0; i < o->event_count && rc == 0; i++) {
+        int64_t run = 0;
+        rc = write_run(j, o->meter, &o->events[i], &run);
+        if (rc < 0)
+            break;
+        char *body = payload_event(o->meter, &o->events[i], run);
+        rc = append(j, OUTBOX_EVENT, o->meter, body, created_ms);
+        free(body);
+    }
+    for (int i = 0; i < o->alert_count && rc == 0; i++) {
+        char *body = payload_alert(o->meter, &o->alerts[i]);
+        rc = append(j, OUTBOX_ALERT, o->meter, body, created_ms);
+        free(body);
+    }
+    if (rc == 0 && o->has_routine)
+        rc = routine_put(j->store, &o->routine);
+    if (rc == 0 && o->progress_ms != 0)
+        rc = history_set_progress(j->store, o->meter, o->progress_ms);
+    if (rc == 0 && o->state)
+        rc = history_set_state(j->store, o->meter, o->state, (size_t)o->state_bytes);
+    return rc;
+}
+
+static void trim_history(struct journal *j, const struct outcome *o)
+{
+    for (int i = 0; i < o->event_count; i++)
+        j->runs_ended += o->events[i].type == EVENT_OFF;
+    if (j->max_runs <= 0 || j->runs_ended < TRIM_EVERY)
+        return;
+    j->runs_ended = 0;
+    if (history_trim(j->store, j->max_runs) < 0)
+        log_warning("history: cannot be trimmed: %s", store_error(j->store));
+}
+
+/* Errors that a retry cannot cure: the item itself is at fault. */
+static int is_hopeless(int rc)
+{
+    return rc == -EINVAL || rc == -EMSGSIZE;
+}
+
+static void note_failure(struct journal *j, int rc)
+{
+    const char *text = store_error(j->store);
+    if (j->stats.failures++ == 0 || !j->first) /* once per outage */
+        log_error("store: %s; %s", text[0] ? text : strerror(-rc),
+                  is_hopeless(rc) ? "an outcome is dropped" : "what is detected waits in memory");
+}
+
+/* One transaction. report not NULL: that alone. */
+static int write_all(struct journal *j, const struct outcome *o, const char *report,
+                     int64_t created_ms)
+{
+    int rc = store_begin(j->store);
+    if (rc == 0)
+        rc = report ? append(j, OUTBOX_REPORT, "", report, created_ms)
+                    : write_outcome(j, o, created_ms);
+    if (rc == 0)
+        rc = store_commit(j->store);
+    if (rc < 0) {
+        note_failure(j, rc);
+        store_rollback(j->store);
+        return rc;
+    }
+    j->stats.committed++;
+    if (j->wake && (report || o->event_count > 0 || o->alert_count > 0))
+        j->wake(j->context);
+    if (!report)
+        trim_history(j, o);
+    return 0;
+}
+
+static int is_quiet(const struct outcome *o)
+{
+    return o->event_count == 0 && o->alert_count == 0 && !o->has_routine;
+}
+
+static void set_state(struct entry *e, const struct outcome *o)
+{
+    if (o->state && o->state_bytes >= 0 && o->state_bytes <= OUTCOME_STATE_BYTES) {
+        memcpy(e->state, o->state, (size_t)o->state_bytes);
+        e->outcome.state = e->state;
+        e->outcome.state_bytes = o->state_bytes;
+    }
+}
+
+/* Progress without an event joins the meter's newest entry, so that a long outage fills the queue
+ * with events only. */
+static int merge_quiet(struct journal *j, const struct outcome *o)
+{
+    struct entry *newest = NULL;
+    for (struct entry *e = j->first; e; e = e->next)
+        if (!e->report && strcmp(e->meter, o->meter) == 0)
+            newest = e;
+    if (!newest || !is_quiet(o))
+        return 0;
+    if (o->progress_ms != 0)
+        newest->outcome.progress_ms = o->progress_ms;
+    set_state(newest, o);
+    return 1;
+}
+
+static void drop_first(struct journal *j)
+{
+    struct entry *e = j->first;
+    j->first = e->next;
+    if (!j->first)
+        j->last = NULL;
+    j->stats.waiting--;
+    free(e->report);
+    free(e);
+}
+
+static int enqueue(struct journal *j, const struct outcome *o, const char *report,
+                   int64_t created_ms)
+{
+    if (o && merge_quiet(j, o))
+        return 0;
+    struct entry *e = calloc(1, sizeof *e);
+    if (e && report)
+        e->report = strdup(report);
+    if (!e || (report && !e->report)) {
+        free(e);
+        j->stats.lost++;
+        return -ENOMEM;
+    }
+    e->created_ms = created_ms;
+    if (o) {
+        e->outcome = *o;
+        snprintf(e->meter, sizeof e->meter, "%s", o->meter);
+        e->outcome.meter = e->meter;
+        e->outcome.state = NULL;
+        e->outcome.state_bytes = 0;
+        set_state(e, o);
+    }
+    if (j->stats.waiting == JOURNAL_QUEUE) {
+        j->stats.lost += is_quiet(&j->first->outcome) && !j->first->report ? 0 : 1;
+        drop_first(j);
+    }
+    if (j->last)
+        j->last->next = e;
+    else
+        j->first = e;
+    j->last = e;
+    j->stats.waiting++;
+    return 0;
+}
+
+static int commit(void *context, const struct outcome *o)
+{
+    struct journal *j = context;
+    if (!o->meter || !o->meter[0] || strlen(o->meter) >= EVENT_NAME_BYTES)
+        return -EINVAL;
+    const int64_t now = unix_ms();
+    if (!j->first) {
+        const int rc = write_all(j, o, NULL, now);
+        if (rc == 0 || is_hopeless(rc)) {
+            j->stats.lost += rc != 0;
+            return rc;
+        }
+    }
+    return enqueue(j, o, NULL, now);
+}
+
+int journal_create(struct store *store, void (*wake)(void *context), void *context,
+                   struct journal **out)
+{
+    struct journal *j = calloc(1, sizeof *j);
+    *out = j;
+    if (!j)
+        return -ENOMEM;
+    j->store = store;
+    j->wake = wake;
+    j->context = context;
+    return 0;
+}
+
+void journal_destroy(struct journal *j)
+{
+    if (!j)
+        return;
+    if (journal_flush(j) > 0)
+        log_error("store: %" PRIu64 " outcomes could not be written and are lost",
+                  j->stats.waiting);
+    while (j->first)
+        drop_first(j);
+    free(j);
+}
+
+void journal_limit_history(struct journal *j, int64_t max_runs)
+{
+    j->max_runs = max_runs;
+}
+
+struct outcome_sink journal_sink(struct journal *j)
+{
+    return (struct outcome_sink){j, commit};
+}
+
+static int read_routine(void *context, const char *meter, const char *appliance,
+                        struct routine *out)
+{
+    const struct journal *j = context;
+    /* What waits for the disk is newer than what is stored. */
+    int found = 0;
+    for (const struct entry *e = j->first; e; e = e->next) {
+        const struct routine *r = &e->outcome.routine;
+        if (!e->report && e->outcome.has_routine && strcmp(r->meter, meter) == 0 &&
+            strcmp(r->appliance, appliance) == 0) {
+            *out = *r;
+            found = 1;
+        }
+    }
+    return found ? 0 : routine_get(j->store, meter, appliance, out);
+}
+
+struct meter_memory journal_memory(struct journal *j)
+{
+    return (struct meter_memory){j, read_routine};
+}
+
+int journal_restore(struct journal *j, const char *meter_name, struct meter *m,
+                    int64_t *progress_ms)
+{
+    unsigned char state[OUTCOME_STATE_BYTES];
+    struct history_run run;
+    *progress_ms = INT64_MIN;
+    int64_t progress = 0;
+    const int known = history_progress(j->store, meter_name, &progress);
+    if (known < 0)
+        return known == -ENOENT ? 0 : known;
+    const int open = history_current(j->store, meter_name, &run);
+    const int bytes = history_state(j->store, meter_name, state, sizeof state);
+    if (open < 0 && open != -ENOENT)
+        return open;
+    if (bytes < 0 && bytes != -ENOENT)
+        return bytes;
+    meter_restore(m, progress, open == 0 ? &run : NULL, bytes >= 0 ? state : NULL,
+                  bytes >= 0 ? bytes : 0);
+    *progress_ms = progress;
+    return 0;
+}
+
+int journal_alert(struct journal *j, const struct alert *a)
+{
+    struct outcome *o = calloc(1, sizeof *o);
+    if (!o)
+        return -ENOMEM;
+    o->meter = JOURNAL_AGENT;
+    o->alert_count = 1;
+    o->alerts[0] = *a;
+    const int rc = commit(j, o);
+    free(o);
+    return rc;
+}
+
+int journal_report(struct journal *j, const char *body, int64_t now_ms)
+{
+    if (!j->first) {
+        const int rc = write_all(j, NULL, body, now_ms);
+        if (rc == 0 || is_hopeless(rc))
+            return rc;
+    }
+    return enqueue(j, NULL, body, now_ms);
+}
+
+/* The disk is back after outcomes were lost: a loss is always declared. */
+static void declare_loss(struct journal *j)
+{
+    struct alert a = {.alert = "events_lost", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
+    const uint64_t lost = j->stats.lost - j->lost_told;
+    j->lost_told = j->stats.lost;
+    a.time_ms = a.since_ms = unix_ms();
+    snprintf(a.alert_id, sizeof a.alert_id, "events_lost-%" PRId64, a.time_ms);
+    snprintf(a.expected, sizeof a.expected, "a disk that takes what is detected");
+    snprintf(a.seen, sizeof a.seen, "%" PRIu64 " outcomes lost while the disk refused", lost);
+    a.value = (double)lost;
+    journal_alert(j, &a);
+}
+
+size_t journal_flush(struct journal *j)
+{
+    const size_t before = j->stats.waiting;
+    while (j->first) {
+        struct entry *e = j->first;
+        const int rc = write_all(j, &e->outcome, e->report, e->created_ms);
+        if (rc < 0 && !is_hopeless(rc))
+            break;
+        j->stats.lost += rc != 0;
+        drop_first(j);
+    }
+    if (before > 0 && !j->first) {
+        log_info("store: writing again; nothing waits in memory");
+        if (j->stats.lost > j->lost_told)
+            declare_loss(j);
+    }
+    return j->stats.waiting;
+}
+
+int journal_full(const struct journal *j)
+{
+    return j->stats.waiting >= JOURNAL_QUEUE * 3 / 4;
+}
+
+void journal_get_stats(const struct journal *j, struct journal_stats *out)
+{
+    *out = j->stats;
+}

@@ -1,0 +1,125 @@
+#include "agent/payload.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/json.h"
+
+#define WATTS 10.0
+#define WATT_HOURS 1000.0
+#define SECONDS 1000.0
+#define CONFIDENCE 10000.0
+
+static const char *quality_text(enum event_quality quality)
+{
+    return quality == EVENT_TRACE ? "trace" : quality == EVENT_CLOCK ? "clock" : "unset";
+}
+
+static double within(double value, double low, double high)
+{
+    return value > low ? (value < high ? value : high) : low; /* NaN becomes low */
+}
+
+char *payload_event(const char *meter, const struct event *e, int64_t run)
+{
+    static const char *const types[] = {"on", "off", "identified"};
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "type", types[e->type - EVENT_ON]);
+    rc |= json_text(o, "meter", meter);
+    rc |= json_text(o, "appliance", e->appliance[0] ? e->appliance : EVENT_UNKNOWN);
+    rc |= json_number(o, "confidence", within(e->confidence, 0, 1), CONFIDENCE);
+    rc |= json_integer(o, "time", e->time_ms);
+    rc |= json_text(o, "time_quality", quality_text(e->quality));
+    rc |= json_unsigned(o, "model", e->model);
+    rc |= json_integer(o, "run", run);
+    rc |= json_number(o, "power", e->power_w, WATTS);
+    if (e->type != EVENT_ON)
+        rc |= json_integer(o, "start", e->start_ms);
+    if (e->type == EVENT_OFF) {
+        rc |= json_integer(o, "end", e->end_ms);
+        rc |= json_number(o, "duration", within((double)(e->end_ms - e->start_ms) / 1e3, 0, 1e12),
+                          SECONDS);
+        rc |= json_number(o, "energy", e->energy_wh, WATT_HOURS);
+        rc |= json_number(o, "peak", e->peak_w, WATTS);
+        rc |= json_text(o, "end_reason", e->end_reason[0] ? e->end_reason : "off");
+    }
+    return json_finish(o, rc);
+}
+
+char *payload_alert(const char *meter, const struct alert *a)
+{
+    static const char *const severities[] = {"info", "warning", "critical"};
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "alert", a->alert);
+    rc |= json_text(o, "state", a->cleared ? "cleared" : "raised");
+    rc |= json_text(o, "severity", severities[a->severity - ALERT_INFO]);
+    rc |= json_text(o, "meter", meter);
+    rc |= json_text(o, "appliance", a->appliance);
+    rc |= json_integer(o, "time", a->time_ms);
+    rc |= json_integer(o, "since", a->since_ms);
+    rc |= json_text(o, "time_quality", quality_text(a->quality));
+    rc |= json_text(o, "expected", a->expected);
+    rc |= json_text(o, "seen", a->seen);
+    rc |= json_number(o, "value", a->value, 1000.0);
+    rc |= json_number(o, "limit", a->limit, 1000.0);
+    rc |= json_text(o, "alert_id", a->alert_id);
+    return json_finish(o, rc);
+}
+
+char *payload_report(const char *state, uint32_t version, uint32_t from_version, const char *name,
+                     const char *reason, int64_t time_ms)
+{
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "report", "model");
+    rc |= json_text(o, "state", state);
+    rc |= json_unsigned(o, "version", version);
+    rc |= json_unsigned(o, "from_version", from_version);
+    rc |= json_text(o, "name", name);
+    rc |= json_text(o, "reason", reason);
+    rc |= json_integer(o, "time", time_ms);
+    return json_finish(o, rc);
+}
+
+char *payload_model(const char *device, const char *state, uint32_t version, const char *name,
+                    const char *sha256, const char *reason, int64_t time_ms)
+{
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "device", device);
+    rc |= json_text(o, "state", state);
+    rc |= json_unsigned(o, "version", version);
+    rc |= json_text(o, "name", name);
+    rc |= json_text(o, "sha256", sha256);
+    rc |= json_text(o, "reason", reason);
+    rc |= json_integer(o, "time", time_ms);
+    return json_finish(o, rc);
+}
+
+/* The stored body is checked but not printed anew: what was committed is what is sent, to the byte.
+ */
+char *payload_envelope(const char *device, const struct outbox_item *item, int replay)
+{
+    const char *end = NULL;
+    cJSON *parsed =
+        item->body && item->body[0] == '{' ? cJSON_ParseWithOpts(item->body, &end, 1) : NULL;
+    const int usable = parsed && cJSON_IsObject(parsed), empty = usable && !parsed->child;
+    cJSON_Delete(parsed);
+    if (!usable) {
+        errno = EBADMSG;
+        return NULL;
+    }
+    const size_t size = strlen(item->body) + strlen(device) + 160;
+    char *text = malloc(size);
+    if (!text) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    snprintf(text, size,
+             "{\"id\":\"%" PRId64 "-%" PRIu64 "\",\"device\":\"%s\",\"epoch\":%" PRId64
+             ",\"seq\":%" PRIu64 ",\"replay\":%s%s%s",
+             item->epoch, item->seq, device, item->epoch, item->seq, replay ? "true" : "false",
+             empty ? "" : ",", item->body + 1);
+    return text;
+}
