@@ -39,7 +39,8 @@ int convert_fold(const struct net *net, struct net **out)
     memcpy(layers, net->layers, sizeof(layers));
     for (uint32_t i = 0; i < net->layer_count; i++)
         layers[i].norm = 0;
-    rc = net_from_layers(net->head, net->window, net->channels, layers, net->layer_count, out, NULL, 0);
+    rc = net_from_layers(net->head, net->window, net->channels, layers, net->layer_count, out, NULL,
+                         0);
     if (rc)
         return rc;
     for (uint32_t i = 0; i < net->layer_count; i++)
@@ -69,14 +70,16 @@ int convert_from_model(const struct model *m, struct net **out, char *why, size_
         layers[i].pool = l->pool;
         memcpy(layers[i].name, l->name, sizeof(layers[i].name));
     }
-    rc = net_from_layers(m->head, m->window, m->channel_count, layers, m->layer_count, out, why, why_size);
+    rc = net_from_layers(m->head, m->window, m->channel_count, layers, m->layer_count, out, why,
+                         why_size);
     if (rc)
         return rc;
     for (uint32_t i = 0; i < m->layer_count; i++) {
         const struct net_layer *l = &(*out)->layers[i];
         if (!l->weight_count)
             continue;
-        memcpy((*out)->params + l->weights, m->layers[i].weights_f32, l->weight_count * sizeof(float));
+        memcpy((*out)->params + l->weights, m->layers[i].weights_f32,
+               l->weight_count * sizeof(float));
         memcpy((*out)->params + l->bias, m->layers[i].bias_f32, l->out_channels * sizeof(float));
     }
     return 0;

@@ -91,8 +91,8 @@ static int allocate(struct net *net)
 }
 
 int net_from_layers(enum model_head head, uint32_t window, uint32_t channels,
-                    const struct net_layer *layers, uint32_t layer_count, struct net **out, char *why,
-                    size_t why_size)
+                    const struct net_layer *layers, uint32_t layer_count, struct net **out,
+                    char *why, size_t why_size)
 {
     struct net *net = calloc(1, sizeof(*net));
     uint32_t c = channels, columns = window, pitch = window;
@@ -104,7 +104,8 @@ int net_from_layers(enum model_head head, uint32_t window, uint32_t channels,
     if (window < 1 || window > MODEL_MAX_WINDOW || channels < 1 || channels > MODEL_MAX_CHANNELS ||
         layer_count < 1 || layer_count > MODEL_MAX_LAYERS) {
         if (why && why_size)
-            (void)snprintf(why, why_size, "a network has a window of 1 to %u, 1 to %u inputs, 1 to %u layers",
+            (void)snprintf(why, why_size,
+                           "a network has a window of 1 to %u, 1 to %u inputs, 1 to %u layers",
                            MODEL_MAX_WINDOW, MODEL_MAX_CHANNELS, MODEL_MAX_LAYERS);
         goto fail;
     }
@@ -120,7 +121,8 @@ int net_from_layers(enum model_head head, uint32_t window, uint32_t channels,
         place(net, &net->layers[i]);
     }
     if (net->layers[layer_count - 1].op != MODEL_DENSE || net->layers[layer_count - 1].relu) {
-        rc = refuse(why, why_size, &net->layers[layer_count - 1], "the last layer must be dense without ReLU");
+        rc = refuse(why, why_size, &net->layers[layer_count - 1],
+                    "the last layer must be dense without ReLU");
         goto fail;
     }
     net->class_count = net->layers[layer_count - 1].out_channels;
@@ -143,8 +145,8 @@ int net_create(const struct net_spec *spec, struct net **out, char *why, size_t 
     memset(layers, 0, sizeof(layers));
     if (spec->conv_count > NET_MAX_BLOCKS || spec->hidden_count > NET_MAX_BLOCKS) {
         if (why && why_size)
-            (void)snprintf(why, why_size, "at most %u convolutions and %u hidden layers", NET_MAX_BLOCKS,
-                           NET_MAX_BLOCKS);
+            (void)snprintf(why, why_size, "at most %u convolutions and %u hidden layers",
+                           NET_MAX_BLOCKS, NET_MAX_BLOCKS);
         return -EINVAL;
     }
     for (uint32_t i = 0; i < spec->conv_count; i++) {

@@ -1,14 +1,15 @@
-/* net_backward.c - gradients, the mirror of net_forward.c. Checked against finite differences in tests/workshop/test_net.c. */
+/* net_backward.c - gradients, the mirror of net_forward.c. Checked against finite differences in
+ * tests/workshop/test_net.c. */
 #include <cblas.h>
 #include <math.h>
 #include <string.h>
 
 #include "inference/workshop/net_work.h"
 
-/* d: gradient of the layer's output -> gradient of what the product gave (before normalization), in place; void columns
- * stay zero. Also the gradients of beta (or bias) and gamma.
- * Normalization backward (Ioffe, Szegedy 2015, section 3), with x^ = (raw - mean) * inverse:
- *   d_raw = gamma * inverse * (d - mean(d) - x^ * mean(d * x^))                                                 */
+/* d: gradient of the layer's output -> gradient of what the product gave (before normalization), in
+ * place; void columns stay zero. Also the gradients of beta (or bias) and gamma. Normalization
+ * backward (Ioffe, Szegedy 2015, section 3), with x^ = (raw - mean) * inverse: d_raw = gamma *
+ * inverse * (d - mean(d) - x^ * mean(d * x^))                                                 */
 static void through_activation(const struct net_layer *l, const struct net_work *w,
                                const struct net_buffers *b, const float *gamma, float *d_bias,
                                float *d_gamma)
@@ -64,8 +65,8 @@ static void through_activation(const struct net_layer *l, const struct net_work 
 }
 
 /* d_weights = d_raw^T x overlapping rows of the input. */
-static void conv_weights(const struct net_layer *l, const float *d, const float *in, uint32_t columns,
-                         float *d_weights)
+static void conv_weights(const struct net_layer *l, const float *d, const float *in,
+                         uint32_t columns, float *d_weights)
 {
     const int k = (int)(l->taps * l->in_channels), o = (int)l->out_channels;
     uint32_t rows = columns - l->taps + 1;
@@ -78,8 +79,8 @@ static void conv_weights(const struct net_layer *l, const float *d, const float 
     }
 }
 
-/* d_in[t] = sum over taps of d_raw[t - tap] x weights[tap]: a convolution of d_raw, which has zero columns before each
- * window, with the taps reversed. */
+/* d_in[t] = sum over taps of d_raw[t - tap] x weights[tap]: a convolution of d_raw, which has zero
+ * columns before each window, with the taps reversed. */
 static void conv_input(const struct net_layer *l, const float *weights, struct net_buffers *b,
                        uint32_t columns, float *d_in)
 {
@@ -99,7 +100,8 @@ static void conv_input(const struct net_layer *l, const float *weights, struct n
     }
 }
 
-static void pool_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n, float *d_in)
+static void pool_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n,
+                       float *d_in)
 {
     const uint32_t c = l->out_channels;
 
@@ -138,8 +140,8 @@ static void dense_back(const struct net *net, uint32_t index, struct net_work *w
             d_bias[u] += *d;
         }
     }
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, o, k, n, 1.0f, b->d, o, dropped ? b->raw : in, k,
-                0.0f, gradient + l->weights, k);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, o, k, n, 1.0f, b->d, o,
+                dropped ? b->raw : in, k, 0.0f, gradient + l->weights, k);
     if (!d_in)
         return;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, k, o, 1.0f, b->d, o,
@@ -148,9 +150,11 @@ static void dense_back(const struct net *net, uint32_t index, struct net_work *w
         d_in[i] *= b->mask[i];
 }
 
-static void flatten_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n, float *d_in)
+static void flatten_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n,
+                          float *d_in)
 {
-    size_t row = (size_t)l->in_columns * l->in_channels, pitch = (size_t)l->in_pitch * l->in_channels;
+    size_t row = (size_t)l->in_columns * l->in_channels,
+           pitch = (size_t)l->in_pitch * l->in_channels;
 
     for (uint32_t i = 0; i < n; i++) {
         memcpy(d_in + i * pitch, b->d + i * row, row * sizeof(float));
@@ -170,7 +174,8 @@ void net_backward(const struct net *net, struct net_work *w, const float *d_logi
         float *d_in = i ? w->layers[i - 1].d : NULL;
         switch (l->op) {
         case MODEL_CONV1D:
-            through_activation(l, w, b, net->params + l->gamma, gradient + l->bias, gradient + l->gamma);
+            through_activation(l, w, b, net->params + l->gamma, gradient + l->bias,
+                               gradient + l->gamma);
             conv_weights(l, b->d, in, w->n * l->in_pitch, gradient + l->weights);
             if (d_in)
                 conv_input(l, net->params + l->weights, b, w->n * l->in_pitch, d_in);
@@ -190,7 +195,8 @@ void net_backward(const struct net *net, struct net_work *w, const float *d_logi
     }
 }
 
-void net_probabilities(enum model_head head, uint32_t class_count, const float *logits, float *probabilities)
+void net_probabilities(enum model_head head, uint32_t class_count, const float *logits,
+                       float *probabilities)
 {
     float largest = logits[0];
     double total = 0.0;
@@ -211,8 +217,8 @@ void net_probabilities(enum model_head head, uint32_t class_count, const float *
         probabilities[c] = (float)((double)probabilities[c] / total);
 }
 
-double net_loss(const struct net *net, const float *logits, const uint32_t *labels, uint32_t n, float smoothing,
-                float scale, float *d_logits)
+double net_loss(const struct net *net, const float *logits, const uint32_t *labels, uint32_t n,
+                float smoothing, float scale, float *d_logits)
 {
     const uint32_t classes = net->class_count;
     const int softmax = net->head == MODEL_SOFTMAX;

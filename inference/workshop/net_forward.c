@@ -100,8 +100,8 @@ const float *net_work_output(const struct net_work *w, uint32_t layer)
 }
 
 /* raw[t] = weights x in[t .. t+taps), for all columns of the shard at once. */
-static void convolve(const struct net_layer *l, const float *weights, const float *in, uint32_t columns,
-                     float *raw)
+static void convolve(const struct net_layer *l, const float *weights, const float *in,
+                     uint32_t columns, float *raw)
 {
     const int k = (int)(l->taps * l->in_channels), o = (int)l->out_channels;
     uint32_t rows = columns - l->taps + 1;
@@ -114,7 +114,8 @@ static void convolve(const struct net_layer *l, const float *weights, const floa
     }
 }
 
-/* Mean and variance of each channel over the valid columns of the shard: float sums within a window, double over them. */
+/* Mean and variance of each channel over the valid columns of the shard: float sums within a
+ * window, double over them. */
 static void shard_statistics(const struct net_layer *l, const float *raw, uint32_t n, float *mean,
                              float *variance)
 {
@@ -233,7 +234,8 @@ static void dense(const struct net *net, uint32_t index, const float *in, struct
         b->out[i] = b->out[i] > 0.0f ? b->out[i] : 0.0f;
 }
 
-const float *net_forward(const struct net *net, struct net_work *w, uint32_t n, const struct net_mode *mode)
+const float *net_forward(const struct net *net, struct net_work *w, uint32_t n,
+                         const struct net_mode *mode)
 {
     const float *in = w->input;
 

@@ -38,11 +38,13 @@ void net_features(const struct model_channel *channels, uint32_t channel_count, 
     for (uint32_t c = 0; c < channel_count; c++) {
         float inverse = 1.0f / log1pf(channels[c].full);
         for (uint32_t t = 0; t < window; t++)
-            out[(size_t)t * channel_count + c] = feature(&channels[c], inverse, watts[t + 1], watts[t]);
+            out[(size_t)t * channel_count + c] =
+                feature(&channels[c], inverse, watts[t + 1], watts[t]);
     }
 }
 
-int net_predictor_create(const struct model *m, struct net_predictor **out, char *why, size_t why_size)
+int net_predictor_create(const struct model *m, struct net_predictor **out, char *why,
+                         size_t why_size)
 {
     struct net_predictor *p = calloc(1, sizeof(*p));
     int rc;
@@ -80,7 +82,8 @@ void net_predict(struct net_predictor *p, const float *watts, size_t count, floa
     for (size_t done = 0; done < count;) {
         uint32_t n = count - done < SHARD ? (uint32_t)(count - done) : SHARD;
         for (uint32_t i = 0; i < n; i++)
-            net_features(p->channels, net->channels, net->window, watts + (done + i) * (net->window + 1),
+            net_features(p->channels, net->channels, net->window,
+                         watts + (done + i) * (net->window + 1),
                          input + (size_t)i * net->window * net->channels);
         const float *logits = net_forward(net, p->work, n, &deployed);
         for (uint32_t i = 0; i < n; i++)

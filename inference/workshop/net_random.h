@@ -1,6 +1,6 @@
-/* net_random.h - the workshop's random numbers: SplitMix64 (Steele, Lea, Flood 2014). Seeded streams that are the same on
- * every machine; a stream per purpose (shard, window, layer) is made with net_random_stream, so no draw depends on which
- * thread came first. */
+/* net_random.h - the workshop's random numbers: SplitMix64 (Steele, Lea, Flood 2014). Seeded
+ * streams that are the same on every machine; a stream per purpose (shard, window, layer) is made
+ * with net_random_stream, so no draw depends on which thread came first. */
 #ifndef WORKSHOP_NET_RANDOM_H
 #define WORKSHOP_NET_RANDOM_H
 

@@ -17,8 +17,8 @@ struct net_buffers {
 };
 
 struct net_work {
-    uint32_t windows;   /* capacity */
-    uint32_t n;         /* of the last forward */
+    uint32_t windows; /* capacity */
+    uint32_t n;       /* of the last forward */
     struct net_mode mode;
     uint32_t layer_count;
     float *input;

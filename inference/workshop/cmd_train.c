@@ -1,0 +1,284 @@
+/* cmd_train.c - `nilm-model train`: a new network from labelled traces to an FP32 model file. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inference/workshop/train_command.h"
+#include "inference/workshop/workshop.h"
+
+struct request {
+    const char *dir, *out, *family, *attribution, *widths, *taps, *pools, *hidden, *features;
+    int split, json, no_norm;
+    uint32_t version, hop;
+    float full;
+    struct dataset_options data;
+    struct train_options train;
+};
+
+/* "16,32,64" into values (at most NET_MAX_BLOCKS, each 1..65536). Returns the count, or -EINVAL. */
+static int parse_list(const char *text, uint32_t *values)
+{
+    int n = 0;
+
+    while (*text) {
+        char *end;
+        unsigned long v = strtoul(text, &end, 10);
+        if (end == text || v < 1 || v > 65536 || n == (int)NET_MAX_BLOCKS || (*end && *end != ','))
+            return -EINVAL;
+        values[n++] = (uint32_t)v;
+        text = *end ? end + 1 : end;
+    }
+    return n;
+}
+
+static int parse_features(const char *text, float full, struct model *m)
+{
+    static const char *const names[] = {"linear", "log", "log-diff"}; /* enum model_feature - 1 */
+
+    m->channel_count = 0;
+    while (*text) {
+        size_t length = strcspn(text, ",");
+        int found = 0;
+        for (int f = 0; f < 3; f++)
+            if (strlen(names[f]) == length && !strncmp(text, names[f], length))
+                found = f + 1;
+        if (!found || m->channel_count == MODEL_MAX_CHANNELS)
+            return -EINVAL;
+        m->channels[m->channel_count++] =
+            (struct model_channel){.feature = (enum model_feature)found, .full = full};
+        text += length + (text[length] == ',');
+    }
+    return m->channel_count ? 0 : -EINVAL;
+}
+
+static int parse_network(const struct request *r, const struct model *m, struct net_spec *spec)
+{
+    uint32_t widths[NET_MAX_BLOCKS], taps[NET_MAX_BLOCKS], pools[NET_MAX_BLOCKS];
+    int blocks = parse_list(r->widths, widths), hidden = parse_list(r->hidden, spec->hidden);
+
+    if (blocks < 0 || hidden < 0 || parse_list(r->taps, taps) != blocks ||
+        parse_list(r->pools, pools) != blocks)
+        return -EINVAL;
+    for (int i = 0; i < blocks; i++) {
+        spec->conv[i].width = widths[i];
+        spec->conv[i].taps = taps[i];
+        spec->conv[i].pool = pools[i];
+    }
+    spec->conv_count = (uint32_t)blocks;
+    spec->hidden_count = (uint32_t)hidden;
+    spec->head = MODEL_SOFTMAX;
+    spec->window = r->data.window;
+    spec->channels = m->channel_count;
+    spec->norm = !r->no_norm;
+    return 0;
+}
+
+/* Everything of the model but its layers; labels lead into data. */
+static int describe(const struct request *r, const struct train_data *data, char *meta,
+                    struct model *m)
+{
+    m->version = r->version;
+    (void)snprintf(m->family, sizeof(m->family), "%s", r->family);
+    m->period_ms = r->data.period_ms;
+    m->hop = r->hop;
+    m->min_activity_w = r->data.min_activity_w;
+    m->labels = (const char(*)[MODEL_LABEL_BYTES])data->train->labels;
+    m->meta = meta;
+    if (r->attribution && train_meta_set(meta, "attribution", r->attribution))
+        return -ENOSPC;
+    return train_meta_data(meta, &r->data);
+}
+
+static int train_and_save(const struct request *r, int argc, char **argv)
+{
+    struct model m = {0};
+    struct net_spec spec = {0};
+    struct net *net = NULL;
+    struct train_data data = {0};
+    struct train_outcome outcome = {0};
+    char why[512] = "", meta[TRAIN_META_BYTES] = "";
+    int rc, code = CLI_USAGE;
+
+    if (parse_features(r->features, r->full, &m))
+        return cli_fail(
+            CLI_USAGE,
+            "--features: expected one to four of linear, log, log-diff, separated by commas");
+    if (parse_network(r, &m, &spec))
+        return cli_fail(
+            CLI_USAGE,
+            "--widths, --taps and --pools: expected lists of the same length, such as 16,32,64");
+    rc = train_data_load(r->dir, &r->data, 7u, r->train.quiet, &data, why, sizeof(why));
+    if (rc)
+        return cli_fail(cli_code(rc), "%s", why);
+    spec.class_count = data.train->class_count;
+    rc = net_create(&spec, &net, why, sizeof(why));
+    if (rc) {
+        code = cli_fail(CLI_USAGE, "%s", why);
+        goto out;
+    }
+    net_init(net, r->train.seed);
+    rc = describe(r, &data, meta, &m);
+    if (!rc)
+        rc = train_meta_command(meta, "train_command", argc, argv);
+    if (!rc)
+        rc = train_command_run(net, &m, &data, &r->train, &outcome, why, sizeof(why));
+    if (!rc && outcome.valid)
+        rc = train_meta_metrics(meta, "fp32_valid", outcome.valid);
+    if (!rc && outcome.test)
+        rc = train_meta_metrics(meta, "fp32_test", outcome.test);
+    code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
+              : train_command_finish(&m, &outcome, r->out, r->json);
+out:
+    train_outcome_free(&outcome);
+    net_free(net);
+    train_data_free(&data);
+    return code;
+}
+
+int workshop_train(int argc, char **argv)
+{
+    struct request r = {.family = "identify",
+                        .widths = "16,32,64,64,96",
+                        .taps = "7,5,5,3,3",
+                        .pools = "2,2,2,2,2",
+                        .hidden = "128",
+                        .features = "log,log-diff",
+                        .split = SPLIT_DAY,
+                        .version = 1,
+                        .hop = 4,
+                        .full = 4000.0f};
+    dataset_defaults(&r.data);
+    train_defaults(&r.train);
+    struct cli_option options[] = {
+        {.name = "data",
+         .type = CLI_STRING,
+         .value = &r.dir,
+         .argument = "DIR",
+         .help = "labelled traces, laid out as tracebase is",
+         .required = 1},
+        {.name = "out",
+         .type = CLI_STRING,
+         .value = &r.out,
+         .argument = "FILE",
+         .help = "the FP32 model to write",
+         .required = 1},
+        {.name = "split",
+         .type = CLI_CHOICE,
+         .value = &r.split,
+         .choices = train_splits,
+         .help = "what keeps training, validation and test apart; none: train on everything"},
+        {.name = "split-seed",
+         .type = CLI_UINT64,
+         .value = &r.data.split_seed,
+         .argument = "N",
+         .help = "which days or devices go where"},
+        {.name = "stride",
+         .type = CLI_UINT,
+         .value = &r.data.stride,
+         .argument = "N",
+         .help = "grid samples between two windows",
+         .low = 1,
+         .high = 16384},
+        {.name = "window",
+         .type = CLI_UINT,
+         .value = &r.data.window,
+         .argument = "N",
+         .help = "grid samples in a window",
+         .low = 8,
+         .high = MODEL_MAX_WINDOW},
+        {.name = "period-ms",
+         .type = CLI_UINT,
+         .value = &r.data.period_ms,
+         .argument = "MS",
+         .help = "of the grid",
+         .low = 1,
+         .high = 3600000},
+        {.name = "min-activity",
+         .type = CLI_FLOAT,
+         .value = &r.data.min_activity_w,
+         .argument = "W",
+         .help = "a window below this is off, and not used",
+         .low = 0,
+         .high = 1e6},
+        {.name = "min-traces",
+         .type = CLI_UINT,
+         .value = &r.data.min_traces,
+         .argument = "N",
+         .help = "classes with fewer traces are left out"},
+        {.name = "features",
+         .type = CLI_STRING,
+         .value = &r.features,
+         .argument = "LIST",
+         .help = "input channels: linear, log, log-diff"},
+        {.name = "full",
+         .type = CLI_FLOAT,
+         .value = &r.full,
+         .argument = "W",
+         .help = "power at the end of the input scale",
+         .low = 1,
+         .high = 1e7},
+        {.name = "widths",
+         .type = CLI_STRING,
+         .value = &r.widths,
+         .argument = "LIST",
+         .help = "channels of the convolutions"},
+        {.name = "taps",
+         .type = CLI_STRING,
+         .value = &r.taps,
+         .argument = "LIST",
+         .help = "taps of the convolutions"},
+        {.name = "pools",
+         .type = CLI_STRING,
+         .value = &r.pools,
+         .argument = "LIST",
+         .help = "pool after each convolution, 1: none"},
+        {.name = "hidden",
+         .type = CLI_STRING,
+         .value = &r.hidden,
+         .argument = "LIST",
+         .help = "units of the hidden dense layers"},
+        {.name = "no-norm",
+         .type = CLI_FLAG,
+         .value = &r.no_norm,
+         .help = "train without batch normalization"},
+        {.name = "hop",
+         .type = CLI_UINT,
+         .value = &r.hop,
+         .argument = "N",
+         .help = "recommended samples between two classifications",
+         .low = 1,
+         .high = MODEL_MAX_WINDOW},
+        {.name = "family",
+         .type = CLI_STRING,
+         .value = &r.family,
+         .argument = "NAME",
+         .help = "which models may replace each other"},
+        {.name = "version",
+         .type = CLI_UINT,
+         .value = &r.version,
+         .argument = "N",
+         .help = "within the family",
+         .low = 1,
+         .high = 4294967295.0},
+        {.name = "attribution",
+         .type = CLI_STRING,
+         .value = &r.attribution,
+         .argument = "TEXT",
+         .help = "what the data's licence asks to be said"},
+        TRAIN_OPTIONS(r.train),
+        {.name = "json", .type = CLI_FLAG, .value = &r.json, .help = "report as one JSON object"},
+        {0}};
+    struct cli_command command = {
+        .name = "train",
+        .usage = "--data DIR --out FILE",
+        .summary = "Trains the 1-D CNN on labelled traces and writes an FP32 model file. The epoch "
+                   "that is best on the validation part is kept; the test part is only reported.",
+        .options = options};
+    int code = cli_parse(&command, argc, argv);
+    if (code != CLI_RUN)
+        return code;
+    r.data.split = (enum dataset_split)r.split;
+    r.data.threads = r.train.threads;
+    return train_and_save(&r, argc, argv);
+}

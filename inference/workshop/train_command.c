@@ -1,0 +1,239 @@
+/* train_command.c - what the commands train, finetune and quantize share. */
+#include "inference/workshop/train_command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inference/workshop/convert.h"
+
+const char *const train_splits[] = {"none", "day", "device", NULL};
+
+static int load_part(const char *dir, const struct dataset_options *o, enum dataset_part part,
+                     int quiet, struct dataset **out, char *why, size_t why_size)
+{
+    struct dataset_options mine = *o;
+    struct cli_progress progress = {.what = "loading"};
+
+    mine.part = part;
+    if (!quiet) {
+        mine.progress = cli_progress_files;
+        mine.context = &progress;
+    }
+    return dataset_load(dir, &mine, out, why, why_size);
+}
+
+int train_data_load(const char *dir, const struct dataset_options *o, unsigned parts, int quiet,
+                    struct train_data *out, char *why, size_t why_size)
+{
+    struct dataset_options mine = *o;
+    int rc = 0;
+
+    memset(out, 0, sizeof(*out));
+    if (parts & 1u << PART_TRAIN) {
+        rc = load_part(dir, &mine, PART_TRAIN, quiet, &out->train, why, why_size);
+        if (!rc && !mine.label_count) {
+            mine.labels = (const char(*)[DATASET_LABEL_BYTES])out->train->labels;
+            mine.label_count = out->train->class_count;
+        }
+    }
+    if (o->split == SPLIT_NONE)
+        return rc;
+    if (!rc && parts & 1u << PART_VALID)
+        rc = load_part(dir, &mine, PART_VALID, quiet, &out->valid, why, why_size);
+    if (!rc && parts & 1u << PART_TEST)
+        rc = load_part(dir, &mine, PART_TEST, quiet, &out->test, why, why_size);
+    if (rc)
+        train_data_free(out);
+    return rc;
+}
+
+void train_data_free(struct train_data *d)
+{
+    dataset_free(d->train);
+    dataset_free(d->valid);
+    dataset_free(d->test);
+    memset(d, 0, sizeof(*d));
+}
+
+void train_data_of_model(const struct model *m, struct dataset_options *o)
+{
+    char text[64];
+
+    dataset_defaults(o);
+    o->window = m->window;
+    o->period_ms = m->period_ms;
+    o->min_activity_w = m->min_activity_w;
+    o->labels = m->labels;
+    o->label_count = m->class_count;
+    for (int i = 0; !model_meta(m, "split", text, sizeof(text)) && train_splits[i]; i++)
+        if (!strcmp(text, train_splits[i]))
+            o->split = (enum dataset_split)i;
+    if (!model_meta(m, "split_seed", text, sizeof(text)))
+        o->split_seed = strtoull(text, NULL, 10);
+    if (!model_meta(m, "stride", text, sizeof(text)) && strtoul(text, NULL, 10) > 0)
+        o->stride = (uint32_t)strtoul(text, NULL, 10);
+}
+
+int train_meta_set(char *meta, const char *key, const char *value)
+{
+    size_t key_length = strlen(key), used;
+
+    for (char *line = meta; *line;) { /* the old line goes */
+        char *end = strchr(line, '\n');
+        char *next = end ? end + 1 : line + strlen(line);
+        if (!strncmp(line, key, key_length) && line[key_length] == '=')
+            memmove(line, next, strlen(next) + 1);
+        else
+            line = next;
+    }
+    used = strlen(meta);
+    if (used + key_length + strlen(value) + 3 > TRAIN_META_BYTES)
+        return -ENOSPC;
+    char *at = meta + used + snprintf(meta + used, TRAIN_META_BYTES - used, "%s=", key);
+    for (; *value; value++)
+        *at++ = *value == '\n' || *value == '\r' ? ' ' : *value;
+    *at++ = '\n';
+    *at = '\0';
+    return 0;
+}
+
+int train_meta_command(char *meta, const char *key, int argc, char **argv)
+{
+    char text[TRAIN_META_BYTES] = "nilm-model";
+    size_t used = strlen(text);
+
+    for (int i = 0; i < argc; i++) {
+        const char *equals = argv[i][0] == '-' ? strchr(argv[i], '=') : NULL;
+        const char *value = equals ? equals + 1 : argv[i];
+        const char *slash = strrchr(value, '/');
+        int n = snprintf(text + used, sizeof(text) - used, " %.*s%s", (int)(value - argv[i]),
+                         argv[i], slash && slash[1] ? slash + 1 : value);
+        if (n < 0 || (size_t)n >= sizeof(text) - used)
+            return -ENOSPC;
+        used += (size_t)n;
+    }
+    return train_meta_set(meta, key, text);
+}
+
+int train_meta_data(char *meta, const struct dataset_options *o)
+{
+    char seed[32], stride[32];
+    int rc = train_meta_set(meta, "split", train_splits[o->split]);
+
+    (void)snprintf(seed, sizeof(seed), "%llu", (unsigned long long)o->split_seed);
+    (void)snprintf(stride, sizeof(stride), "%u", o->stride);
+    if (!rc)
+        rc = train_meta_set(meta, "split_seed", seed);
+    return rc ? rc : train_meta_set(meta, "stride", stride);
+}
+
+int train_meta_metrics(char *meta, const char *key, const struct metrics *m)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text),
+                   "windows %llu, accuracy %.4f, f1_macro %.4f, f1_weighted %.4f",
+                   (unsigned long long)m->windows, m->accuracy, m->f1_macro, m->f1_weighted);
+    return train_meta_set(meta, key, text);
+}
+
+void train_report_text(const char *part, const struct metrics *m)
+{
+    uint32_t present = 0;
+
+    for (uint32_t c = 0; c < m->class_count; c++)
+        present += m->classes[c].support > 0;
+    printf("%-6s %7llu windows, %2u classes: accuracy %.4f, f1_macro %.4f, f1_weighted %.4f, bce "
+           "%.4f\n",
+           part, (unsigned long long)m->windows, present, m->accuracy, m->f1_macro, m->f1_weighted,
+           m->bce);
+}
+
+cJSON *train_report_json(const struct metrics *m)
+{
+    cJSON *o = cJSON_CreateObject();
+
+    if (o) {
+        cJSON_AddNumberToObject(o, "windows", (double)m->windows);
+        cJSON_AddNumberToObject(o, "accuracy", m->accuracy);
+        cJSON_AddNumberToObject(o, "f1_macro", m->f1_macro);
+        cJSON_AddNumberToObject(o, "f1_weighted", m->f1_weighted);
+        cJSON_AddNumberToObject(o, "bce", m->bce);
+    }
+    return o;
+}
+
+int train_command_run(struct net *net, const struct model *m, const struct train_data *data,
+                      const struct train_options *options, struct train_outcome *out, char *why,
+                      size_t why_size)
+{
+    int rc;
+
+    memset(out, 0, sizeof(*out));
+    rc =
+        train_run(net, m->channels, data->train, data->valid, options, &out->result, why, why_size);
+    if (!rc)
+        rc = convert_fold(net, &out->folded);
+    if (!rc && data->valid)
+        rc = train_evaluate(out->folded, m->channels, data->valid, options->threads, &out->valid);
+    if (!rc && data->test)
+        rc = train_evaluate(out->folded, m->channels, data->test, options->threads, &out->test);
+    if (rc) {
+        if (rc == -ENOMEM && why && why_size)
+            (void)snprintf(why, why_size, "out of memory");
+        train_outcome_free(out);
+    }
+    return rc;
+}
+
+void train_outcome_free(struct train_outcome *o)
+{
+    net_free(o->folded);
+    metrics_free(o->valid);
+    metrics_free(o->test);
+    memset(o, 0, sizeof(*o));
+}
+
+static cJSON *finish_json(const struct model *m, const struct train_outcome *o, size_t size)
+{
+    cJSON *j = cJSON_CreateObject();
+
+    if (!j)
+        return NULL;
+    cJSON_AddNumberToObject(j, "size_bytes", (double)size);
+    cJSON_AddNumberToObject(j, "parameters", (double)model_parameters(m));
+    cJSON_AddNumberToObject(j, "macs", (double)model_macs(m));
+    cJSON_AddNumberToObject(j, "classes", m->class_count);
+    cJSON_AddNumberToObject(j, "best_epoch", o->result.best_epoch);
+    cJSON_AddNumberToObject(j, "windows_per_second", o->result.windows_per_second);
+    if (o->valid)
+        cJSON_AddItemToObject(j, "valid", train_report_json(o->valid));
+    if (o->test)
+        cJSON_AddItemToObject(j, "test", train_report_json(o->test));
+    return j;
+}
+
+int train_command_finish(struct model *m, const struct train_outcome *outcome, const char *path,
+                         int json)
+{
+    char why[256] = "";
+    size_t size = 0;
+    int rc = convert_to_model(outcome->folded, m);
+
+    if (!rc)
+        rc = convert_write(m, path, &size, why, sizeof(why));
+    if (rc)
+        return cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc));
+    if (json)
+        return cli_print_json(finish_json(m, outcome, size));
+    printf("%s: %llu parameters, %zu bytes, %u classes, best epoch %u, %.0f windows/s\n", path,
+           (unsigned long long)model_parameters(m), size, m->class_count,
+           outcome->result.best_epoch, outcome->result.windows_per_second);
+    if (outcome->valid)
+        train_report_text("valid", outcome->valid);
+    if (outcome->test)
+        train_report_text("test", outcome->test);
+    return CLI_DONE;
+}
