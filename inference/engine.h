@@ -1,11 +1,12 @@
 /* engine.h - runs an INT8 model: whole windows, or sample by sample (streaming) for many meters.
  *
- * An engine is made once per model: weights are packed for the kernel set in use. It is immutable afterwards and may
- * be shared by threads. What belongs to one meter lives in a state block that the caller owns; two
- * threads must not use one state at the same time. After engine_create nothing here allocates, locks, or
- * makes a system call.
+ * An engine is made once per model: weights are packed for the kernel set in use. It is immutable
+ * afterwards and may be shared by threads. What belongs to one meter lives in a state block that
+ * the caller owns; two threads must not use one state at the same time. After engine_create nothing
+ * here allocates, locks, or makes a system call.
  *
- * Streaming and whole-window results are the same bits, for every kernel set: see DESIGN.md "Streaming".
+ * Streaming and whole-window results are the same bits, for every kernel set: see DESIGN.md
+ * "Streaming".
  */
 #ifndef INFERENCE_ENGINE_H
 #define INFERENCE_ENGINE_H
@@ -17,19 +18,22 @@
 
 struct engine;
 
-/* Makes an engine for m (INT8), which must outlive it. hop: grid samples between two streaming results; 0 takes the
- * model's own; any 1..window is allowed. Kernel set: the best that the processor has and that the environment
- * variable NILM_CPU (a set's name, "scalar" for plain C) permits.
- * Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown or unavailable set), -ENOMEM. */
-int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why, size_t why_size);
+/* Makes an engine for m (INT8), which must outlive it. hop: grid samples between two streaming
+ * results; 0 takes the model's own; any 1..window is allowed. Kernel set: the best that the
+ * processor has and that the environment variable NILM_CPU (a set's name, "scalar" for plain C)
+ * permits. Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown or
+ * unavailable set), -ENOMEM. */
+int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
+                  size_t why_size);
 void engine_free(struct engine *e);
 
 const char *engine_isa(const struct engine *e); /* "scalar", ... */
 uint32_t engine_hop(const struct engine *e);
 const struct model *engine_model(const struct engine *e);
 
-/* Bytes and alignment (a power of two, at most 64) of one meter's state, and of the scratch for a call. The scratch
- * holds nothing between calls: one per thread is enough for any number of meters. */
+/* Bytes and alignment (a power of two, at most 64) of one meter's state, and of the scratch for a
+ * call. The scratch holds nothing between calls: one per thread is enough for any number of meters.
+ */
 size_t engine_state_bytes(const struct engine *e);
 size_t engine_scratch_bytes(const struct engine *e);
 #define ENGINE_ALIGN 64u
@@ -37,19 +41,22 @@ size_t engine_scratch_bytes(const struct engine *e);
 /* Makes state (engine_state_bytes, aligned to ENGINE_ALIGN) an empty stream. */
 void engine_reset(const struct engine *e, void *state);
 
-/* Feeds one grid sample in watts (finite; a NaN or infinity counts as 0). Returns 1 when a result is due: logits
- * [class_count] is then written for the last `window` samples. Results come after sample number window, window + hop, …
- * Returns 0 otherwise. The first sample's predecessor is itself (difference 0). */
+/* Feeds one grid sample in watts (finite; a NaN or infinity counts as 0). Returns 1 when a result
+ * is due: logits [class_count] is then written for the last `window` samples. Results come after
+ * sample number window, window + hop, … Returns 0 otherwise. The first sample's predecessor is
+ * itself (difference 0). */
 int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits);
 
-/* One whole window: watts [window + 1], the first being the predecessor of the window; logits [class_count]. */
+/* One whole window: watts [window + 1], the first being the predecessor of the window; logits
+ * [class_count]. */
 void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits);
 
-/* Logits to probabilities with the model's head, in place allowed. Own exp() on IEEE doubles: the same bits everywhere. */
+/* Logits to probabilities with the model's head, in place allowed. Own exp() on IEEE doubles: the
+ * same bits everywhere. */
 void engine_probabilities(const struct engine *e, const float *logits, float *probabilities);
 
-/* Runs every golden vector of the model, whole-window. Returns the number that failed to reproduce bit for bit,
- * or -ENOENT when the model has none, -ENOMEM. */
+/* Runs every golden vector of the model, whole-window. Returns the number that failed to reproduce
+ * bit for bit, or -ENOENT when the model has none, -ENOMEM. */
 int engine_selftest(const struct engine *e);
 
 #endif

@@ -110,6 +110,8 @@ uint64_t model_format_weights(const struct model_layer *l)
  * came before. */
 static const char *derive_layer(struct model_layer *l, int flat)
 {
+    if (l->op < MODEL_CONV1D || l->op > MODEL_DENSE)
+        return "op is unknown, expected 1 to 4";
     if ((l->op == MODEL_DENSE) != flat)
         return flat ? "after FLATTEN only DENSE may stand" : "DENSE stands before FLATTEN";
     if (l->op != MODEL_CONV1D && l->taps != 0)
@@ -148,7 +150,7 @@ static const char *derive_layer(struct model_layer *l, int flat)
         l->out_columns = 1;
         return NULL;
     }
-    return "op is unknown, expected 1 to 4";
+    return NULL;
 }
 
 int model_format_geometry(struct model *m, char *why, size_t why_size)

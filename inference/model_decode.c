@@ -99,6 +99,13 @@ static int is_scale(float v)
     return v >= MODEL_FORMAT_MIN_SCALE && v <= MODEL_FORMAT_MAX_SCALE; /* false for a NaN */
 }
 
+/* 0 with the sign bit clear: a negative zero would be a second form of the same file (SPEC 1.11).
+ */
+static int is_zero(float v)
+{
+    return v == 0.0f && !signbit(v);
+}
+
 static int all_scales(const float *v, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
@@ -273,14 +280,14 @@ static int check_quantization(struct decoder *d, uint32_t i)
     int moves = l->op == MODEL_MAXPOOL1D || l->op == MODEL_FLATTEN;
 
     if (d->m->dtype == MODEL_FP32) {
-        if (l->in_scale != 0.0f || l->out_scale != 0.0f || l->in_zero || l->out_zero)
+        if (!is_zero(l->in_scale) || !is_zero(l->out_scale) || l->in_zero || l->out_zero)
             return REFUSE(d, "LAYR: layer %u: scales and zero points must be 0 in FP32", i + 1);
         return 0;
     }
     if (!is_scale(l->in_scale) || (!last && !is_scale(l->out_scale)))
         return REFUSE(d, "LAYR: layer %u: in_scale or out_scale is not between 2^-80 and 2^80",
                       i + 1);
-    if (last && (l->out_scale != 0.0f || l->out_zero))
+    if (last && (!is_zero(l->out_scale) || l->out_zero))
         return REFUSE(d, "LAYR: layer %u: out_scale and out_zero of the last layer must be 0",
                       i + 1);
     if (moves && (l->in_scale != l->out_scale || l->in_zero != l->out_zero))

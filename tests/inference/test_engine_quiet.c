@@ -1,0 +1,175 @@
+/* test_engine_quiet.c - after engine_create nothing allocates and nothing enters the kernel.
+ *
+ * The allocator's entry points are replaced in this program and counted (not under sanitizers,
+ * which replace them themselves). System calls: a child under strict seccomp, where anything but
+ * read, write and exit is deadly. */
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "inference/engine.h"
+#include "inference/lib_random_model.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||                         \
+    __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+static volatile unsigned long allocations;
+
+#if !defined(SANITIZED) && defined(__GLIBC__)
+#define COUNTED 1
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *p, size_t size);
+void *__libc_memalign(size_t align, size_t size);
+void __libc_free(void *p);
+
+void *malloc(size_t size)
+{
+    allocations++;
+    return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    allocations++;
+    return __libc_calloc(count, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    allocations++;
+    return __libc_realloc(p, size);
+}
+
+void *aligned_alloc(size_t align, size_t size)
+{
+    allocations++;
+    return __libc_memalign(align, size);
+}
+
+void free(void *p)
+{
+    allocations++;
+    __libc_free(p);
+}
+#endif
+
+struct meter {
+    struct model *m;
+    struct engine *e;
+    void *state, *scratch;
+    float *watts;
+};
+
+static void open_meter(struct meter *x)
+{
+    uint64_t s = 5;
+
+    x->m = random_model_article(5, MODEL_INT8);
+    assert_int_equal(engine_create(x->m, 24, &x->e, NULL, 0), 0);
+    x->state = aligned_alloc(ENGINE_ALIGN, engine_state_bytes(x->e));
+    x->scratch = aligned_alloc(ENGINE_ALIGN, engine_scratch_bytes(x->e));
+    x->watts = malloc((x->m->window + 1) * sizeof(float));
+    random_watts(&s, x->watts, x->m->window + 1);
+}
+
+static void close_meter(struct meter *x)
+{
+    free(x->watts);
+    free(x->state);
+    free(x->scratch);
+    engine_free(x->e);
+    random_model_free(x->m);
+}
+
+/* All that a running agent calls. Returns the number of results. */
+static int use(const struct meter *x)
+{
+    float logits[MODEL_MAX_CLASSES], p[MODEL_MAX_CLASSES];
+    int results = 0;
+
+    engine_reset(x->e, x->state);
+    for (uint32_t i = 0; i < 700; i++)
+        if (engine_push(x->e, x->state, x->scratch, x->watts[i % x->m->window], logits)) {
+            engine_probabilities(x->e, logits, p);
+            results++;
+        }
+    engine_run(x->e, x->scratch, x->watts, logits);
+    engine_probabilities(x->e, logits, p);
+    return results;
+}
+
+static void test_no_allocation(void **state)
+{
+#ifdef COUNTED
+    struct meter x;
+    unsigned long before;
+    int results;
+
+    (void)state;
+    before = allocations;
+    open_meter(&x);
+    assert_true(allocations > before); /* the counter counts */
+    before = allocations;
+    results = use(&x);
+    assert_int_equal(allocations, before);
+    assert_int_equal(results, 1 + (700 - 512) / 24);
+    close_meter(&x);
+#else
+    (void)state;
+    skip();
+#endif
+}
+
+static void test_no_system_call(void **state)
+{
+    struct meter x;
+    int status;
+    pid_t child;
+
+    (void)state;
+    open_meter(&x);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int results;
+
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0)
+            syscall(SYS_exit, 77);
+        results = use(&x);
+        syscall(SYS_exit, results);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close_meter(&x);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip(); /* this kernel or container has no seccomp */
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1 + (700 - 512) / 24);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_no_system_call),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
