@@ -1,4 +1,5 @@
-/* event.h - what the pipeline of a meter finds out, handed over in one piece to be committed in one transaction. */
+/* event.h - what the pipeline of a meter finds out, handed over in one piece to be committed in one
+ * transaction. */
 #ifndef AGENT_EVENT_H
 #define AGENT_EVENT_H
 
@@ -18,10 +19,10 @@ struct event {
     double confidence;                /* 0..1 */
     int64_t time_ms;                  /* of the switching */
     enum event_quality quality;
-    uint32_t model;   /* version that named it */
-    double power_w;   /* on, identified: the step; off: mean of the run */
-    int64_t start_ms; /* of the run */
-    int64_t end_ms;   /* off only */
+    uint32_t model;           /* version that named it */
+    double power_w;           /* on, identified: the step; off: mean of the run */
+    int64_t start_ms;         /* of the run */
+    int64_t end_ms;           /* off only */
     double energy_wh, peak_w; /* of the run so far */
     char end_reason[16];      /* off: "off", "gap", "stop" */
 };
@@ -57,7 +58,8 @@ struct outcome {
     int state_bytes;
 };
 
-/* Where outcomes go. commit: returns 0 when they are durable or safely queued for it; they are copied. */
+/* Where outcomes go. commit: returns 0 when they are durable or safely queued for it; they are
+ * copied. */
 struct outcome_sink {
     void *context;
     int (*commit)(void *context, const struct outcome *o);

@@ -1,7 +1,9 @@
-/* meter.h - the pipeline of one circuit meter: readings -> switchings (detector) and grid samples (resampler) -> engine ->
- * name (identify) -> events, and anomalies from the learned routine. One thread. Time is the readings' own.
+/* meter.h - the pipeline of one circuit meter: readings -> switchings (detector) and grid samples
+ * (resampler) -> engine -> name (identify) -> events, and anomalies from the learned routine. One
+ * thread. Time is the readings' own.
  *
- * Nothing is published here: every reading that leads to something produces one struct outcome for the sink.
+ * Nothing is published here: every reading that leads to something produces one struct outcome for
+ * the sink.
  */
 #ifndef AGENT_METER_H
 #define AGENT_METER_H
@@ -31,17 +33,21 @@ struct meter_memory {
 
 struct meter;
 
-/* engine may be NULL (no model yet): switchings are still reported, as unknown. It must outlive the meter or be replaced first. */
-int meter_create(const struct meter_config *config, const struct engine *engine, const struct outcome_sink *sink,
-                 const struct meter_memory *memory, struct meter **out);
+/* engine may be NULL (no model yet): switchings are still reported, as unknown. It must outlive the
+ * meter or be replaced first. */
+int meter_create(const struct meter_config *config, const struct engine *engine,
+                 const struct outcome_sink *sink, const struct meter_memory *memory,
+                 struct meter **out);
 void meter_destroy(struct meter *m);
 
-/* Goes on where the last committed outcome left off. open: the run still open, or NULL. state: as in the outcome, or NULL. After this,
- * readings up to progress_ms only prime resampler and engine. Before the first reading. */
-void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open, const void *state,
-                   int state_bytes);
+/* Goes on where the last committed outcome left off. open: the run still open, or NULL. state: as
+ * in the outcome, or NULL. After this, readings up to progress_ms only prime resampler and engine.
+ * Before the first reading. */
+void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open,
+                   const void *state, int state_bytes);
 
-/* One reading. 0; -ESTALE (time ran backwards, dropped and counted); -EINVAL (not finite, beyond +-10 MW). */
+/* One reading. 0; -ESTALE (time ran backwards, dropped and counted); -EINVAL (not finite, beyond
+ * +-10 MW). */
 int meter_reading(struct meter *m, int64_t t_ms, float watts);
 
 /* The passing of time without readings (silence): now in the readings' time scale. */
@@ -50,8 +56,9 @@ void meter_tick(struct meter *m, int64_t now_ms);
 /* The source ended: what is pending is decided, an open run ends with reason "stop". */
 void meter_finish(struct meter *m);
 
-/* Takes another engine between two samples. The last window of grid samples is fed to it, so the next reading is answered
- * with a full window and no sample is lost. 0 or -ENOMEM (the old one stays). */
+/* Takes another engine between two samples. The last window of grid samples is fed to it, so the
+ * next reading is answered with a full window and no sample is lost. 0 or -ENOMEM (the old one
+ * stays). */
 int meter_set_engine(struct meter *m, const struct engine *engine);
 
 struct meter_status {

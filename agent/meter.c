@@ -1,0 +1,399 @@
+/* meter.c - the pipeline of one circuit meter.
+ *
+ * What is to be resumed from is one block of bytes (struct saved) that goes into each outcome: all
+ * of detector, belief and open alerts as they are after the last reading of the outcome. What is
+ * not in it - the grid and the engine's stream - depends on the readings alone and is rebuilt from
+ * them. So an outcome is all or nothing, and what follows it is the same whether or not the process
+ * died in between.
+ */
+#include "agent/meter.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/anomaly.h"
+#include "agent/detector.h"
+#include "agent/identify.h"
+#include "agent/meter_window.h"
+
+#define SAVED_MAGIC 0x6d747231u /* "mtr1" */
+#define LIMIT_W 1e7f            /* beyond it a reading is damaged */
+
+struct saved {
+    uint32_t magic, size;
+    uint32_t repeats; /* readings that had the time of the last one: how many of them are in here */
+    uint32_t pad;
+    struct detector detector;
+    struct identify identify;
+    struct anomaly anomaly;
+};
+static_assert(sizeof(struct saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
+
+struct meter {
+    struct meter_config config;
+    struct detector_config detection;
+    struct outcome_sink sink;
+    struct meter_memory memory;
+    struct meter_window window;
+    struct saved saved;
+    struct outcome outcome; /* being put together */
+    int64_t prime_ms;       /* readings up to this time only prime; INT64_MIN: none */
+    uint32_t prime_repeats; /* how many with this very time */
+    int64_t last_ms;        /* of the last reading, primed or not; INT64_MIN: none */
+    int64_t tick_ms;        /* the first tick; INT64_MIN: none */
+    struct routine routine; /* of the run in progress; runs = 0: nothing learned */
+    struct meter_status status;
+};
+
+static int is_trace(const struct meter *m)
+{
+    return m->config.quality == EVENT_TRACE;
+}
+
+static const struct model *model_of(const struct meter *m)
+{
+    return m->window.engine ? engine_model(m->window.engine) : NULL;
+}
+
+int meter_create(const struct meter_config *config, const struct engine *engine,
+                 const struct outcome_sink *sink, const struct meter_memory *memory,
+                 struct meter **out)
+{
+    *out = NULL;
+    struct meter *m = calloc(1, sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    m->config = *config;
+    m->detection =
+        (struct detector_config){config->on_w,       config->off_w,      config->min_on_ms,
+                                 config->min_off_ms, config->silence_ms, config->max_gap_ms};
+    m->sink = *sink;
+    m->memory = *memory;
+    m->prime_ms = m->last_ms = m->tick_ms = INT64_MIN;
+    m->saved.magic = SAVED_MAGIC;
+    m->saved.size = sizeof(m->saved);
+    detector_init(&m->saved.detector);
+    identify_init(&m->saved.identify);
+    anomaly_init(&m->saved.anomaly, config->name);
+    int rc = meter_window_init(&m->window, engine, config->max_gap_ms);
+    if (rc) {
+        free(m);
+        return rc;
+    }
+    if (engine)
+        identify_model(&m->saved.identify, NULL, engine_model(engine));
+    *out = m;
+    return 0;
+}
+
+void meter_destroy(struct meter *m)
+{
+    if (!m)
+        return;
+    meter_window_free(&m->window);
+    free(m);
+}
+
+/* What was learned about the appliance that the run is believed to be. */
+static void recall(struct meter *m)
+{
+    const char *name = m->saved.identify.name;
+    memset(&m->routine, 0, sizeof(m->routine));
+    if (strcmp(name, EVENT_UNKNOWN) && m->memory.routine &&
+        m->memory.routine(m->memory.context, m->config.name, name, &m->routine) == 0)
+        return;
+    memset(&m->routine, 0, sizeof(m->routine));
+    snprintf(m->routine.meter, sizeof(m->routine.meter), "%s", m->config.name);
+    snprintf(m->routine.appliance, sizeof(m->routine.appliance), "%s", name);
+}
+
+/* Takes saved bytes over when they are sound. 0 or -EBADMSG. */
+static int load_saved(struct meter *m, const void *state, int state_bytes)
+{
+    struct saved s;
+    if (!state || state_bytes != (int)sizeof(s))
+        return -EBADMSG;
+    memcpy(&s, state, sizeof(s));
+    if (s.magic != SAVED_MAGIC || s.size != sizeof(s) || detector_check(&s.detector) ||
+        identify_check(&s.identify) || anomaly_check(&s.anomaly))
+        return -EBADMSG;
+    uint32_t meter = m->saved.anomaly.meter;
+    m->saved = s;
+    m->saved.anomaly.meter = meter;
+    if (model_of(m))
+        identify_model(&m->saved.identify, NULL, model_of(m));
+    return 0;
+}
+
+void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open,
+                   const void *state, int state_bytes)
+{
+    struct detector *d = &m->saved.detector;
+    m->prime_repeats = UINT32_MAX;
+    if (load_saved(m, state, state_bytes) == 0) {
+        if (d->started && d->last_ms == progress_ms)
+            m->prime_repeats = m->saved.repeats;
+        if (d->on && !open) /* somebody else ended the run */
+            d->on = d->candidate = 0;
+    } else if (open && progress_ms > 0) {
+        /* bytes of another version: what the history knows of the run is enough to end it */
+        d->started = d->on = 1;
+        d->last_ms = progress_ms;
+        d->start_ms = open->start_ms < progress_ms ? open->start_ms : progress_ms;
+        d->energy_wms = open->energy_wh * 3600000.0;
+        d->covered_ms = d->last_ms - d->start_ms;
+        d->peak_w = open->peak_w;
+        d->last_w = open->mean_w;
+        snprintf(m->saved.identify.name, sizeof(m->saved.identify.name), "%s", open->appliance);
+        m->saved.identify.confidence = open->confidence;
+    }
+    /* live readings do not come again */
+    if (is_trace(m) && progress_ms > 0)
+        m->prime_ms = progress_ms;
+    recall(m);
+}
+
+static void begin_outcome(struct meter *m)
+{
+    memset(&m->outcome, 0, sizeof(m->outcome));
+    m->outcome.meter = m->config.name;
+}
+
+/* Hands the outcome over when there is one. The sink answers for it from then on: it stores,
+ * queues, or counts it lost. */
+static void end_outcome(struct meter *m)
+{
+    struct outcome *o = &m->outcome;
+    if (!o->event_count && !o->alert_count)
+        return;
+    o->progress_ms = m->saved.detector.started ? m->saved.detector.last_ms : 0;
+    o->state = &m->saved;
+    o->state_bytes = (int)sizeof(m->saved);
+    for (int i = 0; i < o->alert_count; i++)
+        o->alerts[i].quality = m->config.quality;
+    m->status.events += (uint64_t)o->event_count;
+    m->sink.commit(m->sink.context, o);
+}
+
+static struct alert *alert_room(struct meter *m)
+{
+    return &m->outcome.alerts[m->outcome.alert_count];
+}
+
+static void add_event(struct meter *m, enum event_type type, const struct detector_run *run)
+{
+    struct outcome *o = &m->outcome;
+    if (o->event_count == OUTCOME_EVENTS)
+        return;
+    struct event *e = &o->events[o->event_count++];
+    e->type = type;
+    snprintf(e->appliance, sizeof(e->appliance), "%s", m->saved.identify.name);
+    e->confidence = m->saved.identify.confidence;
+    e->quality = m->config.quality;
+    e->model = model_of(m) ? model_of(m)->version : 0;
+    e->start_ms = run->start_ms;
+    e->energy_wh = run->energy_wh;
+    e->peak_w = run->peak_w;
+    e->power_w = type == EVENT_OFF ? run->mean_w : run->step_w;
+    e->time_ms = type == EVENT_ON    ? run->start_ms
+                 : type == EVENT_OFF ? run->end_ms
+                                     : m->saved.detector.last_ms;
+    if (type == EVENT_OFF) {
+        e->end_ms = run->end_ms;
+        snprintf(e->end_reason, sizeof(e->end_reason), "%s", run->reason);
+    }
+}
+
+static int use_result(struct meter *m)
+{
+    return identify_add(&m->saved.identify, model_of(m), m->window.probabilities, m->window.weight);
+}
+
+static void run_ended(struct meter *m, const struct detector_run *run)
+{
+    struct outcome *o = &m->outcome;
+    int learned = 0;
+    if (meter_window_now(&m->window))
+        use_result(m);
+    add_event(m, EVENT_OFF, run);
+    recall(m);
+    o->alert_count += anomaly_finished(&m->saved.anomaly, &m->routine, m->saved.identify.name, run,
+                                       alert_room(m), &learned);
+    if (learned) {
+        o->has_routine = 1;
+        o->routine = m->routine;
+    }
+}
+
+/* Feeds the grid; results become belief unless the reading only primes. Returns 1 when the name
+ * changed. */
+static int look(struct meter *m, int64_t t_ms, float watts, int primes)
+{
+    int changed = 0, rc;
+    if (meter_window_push(&m->window, t_ms, watts))
+        return 0;
+    while ((rc = meter_window_next(&m->window)) >= 0) {
+        if (rc == 1 && !primes)
+            changed |= use_result(m);
+    }
+    return changed;
+}
+
+/* A hole before t_ms: ends what it ends, and for recorded readings reports the silence that nobody
+ * ticked. */
+static void pass(struct meter *m, int64_t t_ms)
+{
+    struct detector *d = &m->saved.detector;
+    struct detector_run run;
+    int silent = d->started && t_ms - d->last_ms > m->config.silence_ms;
+    if (detector_pass(d, &m->detection, t_ms, &run) == DETECTOR_OFF)
+        run_ended(m, &run);
+    if (silent && is_trace(m))
+        m->outcome.alert_count +=
+            anomaly_silent(&m->saved.anomaly, d->last_ms, m->config.silence_ms, alert_room(m));
+}
+
+static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
+{
+    struct detector *d = &m->saved.detector;
+    struct detector_run run;
+    enum detector_change change = detector_push(d, &m->detection, t_ms, (double)watts, &run);
+    if (change == DETECTOR_OFF) {
+        run_ended(m, &run);
+        return;
+    }
+    if (!d->on)
+        return;
+    if (change == DETECTOR_ON)
+        add_event(m, EVENT_ON, &run);
+    detector_current(d, &run);
+    if (change == DETECTOR_ON || renamed)
+        recall(m);
+    if (change != DETECTOR_ON && renamed)
+        add_event(m, EVENT_IDENTIFIED, &run);
+    m->outcome.alert_count += anomaly_running(&m->saved.anomaly, &m->routine,
+                                              m->saved.identify.name, &run, alert_room(m));
+}
+
+/* Whether the reading was consumed in an earlier life. */
+static int primes(struct meter *m, int64_t t_ms)
+{
+    if (t_ms > m->prime_ms)
+        return 0;
+    if (t_ms < m->prime_ms || m->prime_repeats == UINT32_MAX)
+        return 1;
+    if (!m->prime_repeats)
+        return 0;
+    m->prime_repeats--;
+    return 1;
+}
+
+/* The clock of live readings was set back: what runs ends with the last reading of the old time. */
+static void turn_back(struct meter *m)
+{
+    struct detector_run run;
+    begin_outcome(m);
+    if (detector_pass(&m->saved.detector, &m->detection, INT64_MAX, &run) == DETECTOR_OFF)
+        run_ended(m, &run);
+    end_outcome(m);
+    detector_init(&m->saved.detector);
+    meter_window_restart(&m->window);
+    m->last_ms = m->tick_ms = INT64_MIN;
+}
+
+int meter_reading(struct meter *m, int64_t t_ms, float watts)
+{
+    struct detector *d = &m->saved.detector;
+    if (!isfinite(watts) || fabsf(watts) > LIMIT_W || t_ms <= 0)
+        return -EINVAL;
+    int64_t last = m->last_ms;
+    if (!is_trace(m) && d->started && d->last_ms > last)
+        last = d->last_ms; /* of an earlier life */
+    if (t_ms < last) {
+        if (is_trace(m) || last - t_ms <= m->config.max_gap_ms) {
+            m->status.dropped++;
+            return -ESTALE;
+        }
+        turn_back(m);
+    }
+    if (m->last_ms != INT64_MIN && t_ms - m->last_ms > m->config.max_gap_ms)
+        m->status.gaps++;
+    m->last_ms = t_ms;
+    m->status.watts = (double)watts;
+    m->status.readings++;
+    if (primes(m, t_ms)) {
+        look(m, t_ms, watts, 1);
+        return 0;
+    }
+    begin_outcome(m);
+    pass(m, t_ms);
+    m->outcome.alert_count += anomaly_heard(&m->saved.anomaly, t_ms, alert_room(m));
+    m->saved.repeats = d->started && d->last_ms == t_ms ? m->saved.repeats + 1 : 1;
+    int renamed = look(m, t_ms, watts, 0);
+    detect(m, t_ms, watts, renamed);
+    end_outcome(m);
+    return 0;
+}
+
+void meter_tick(struct meter *m, int64_t now_ms)
+{
+    struct detector *d = &m->saved.detector;
+    struct detector_run run;
+    if (is_trace(m))
+        return;
+    if (m->tick_ms == INT64_MIN || now_ms < m->tick_ms)
+        m->tick_ms = now_ms;
+    int64_t since = d->started && d->last_ms > m->tick_ms ? d->last_ms : m->tick_ms;
+    if (now_ms - since <= m->config.silence_ms)
+        return;
+    begin_outcome(m);
+    if (detector_pass(d, &m->detection, now_ms, &run) == DETECTOR_OFF)
+        run_ended(m, &run);
+    m->outcome.alert_count +=
+        anomaly_silent(&m->saved.anomaly, since, m->config.silence_ms, alert_room(m));
+    end_outcome(m);
+}
+
+void meter_finish(struct meter *m)
+{
+    struct detector_run run;
+    if (m->last_ms == INT64_MIN || m->last_ms < m->prime_ms)
+        return; /* nothing new was read */
+    begin_outcome(m);
+    if (detector_finish(&m->saved.detector, &run) == DETECTOR_OFF)
+        run_ended(m, &run);
+    end_outcome(m);
+}
+
+int meter_set_engine(struct meter *m, const struct engine *engine)
+{
+    struct meter_window fresh;
+    int rc = meter_window_init(&fresh, engine, m->config.max_gap_ms);
+    if (rc)
+        return rc;
+    meter_window_prime(&fresh, &m->window);
+    fresh.samples = m->window.samples;
+    fresh.inferences = m->window.inferences;
+    if (engine)
+        identify_model(&m->saved.identify, model_of(m), engine_model(engine));
+    meter_window_free(&m->window);
+    m->window = fresh;
+    m->status.engine_swaps++;
+    return 0;
+}
+
+void meter_get_status(const struct meter *m, struct meter_status *out)
+{
+    *out = m->status;
+    snprintf(out->appliance, sizeof(out->appliance), "%s", m->saved.identify.name);
+    out->confidence = m->saved.identify.confidence;
+    out->on = m->saved.detector.on;
+    out->last_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms;
+    out->samples = m->window.samples;
+    out->inferences = m->window.inferences;
+    out->memory_bytes = sizeof(*m) + m->window.bytes;
+}

@@ -1,0 +1,55 @@
+/* meter_window.h - the last window of a meter's grid samples and the engine that looks at it.
+ * Private to meter*.c.
+ *
+ * Readings become grid samples (inference/resample.h), samples go into a ring of window + 1 and
+ * into the engine's stream. Where the past was not seen (start, or after a hole that the resampler
+ * does not fill) it is taken to have been like the first sample; training does the same. A result
+ * is a classification that may be used: windows without activity, or of which more than a quarter
+ * are holes, give none. Without an engine the ring is kept alone, so that a model that comes later
+ * has a past to look at. One thread; memory is taken in init only.
+ */
+#ifndef AGENT_METER_WINDOW_H
+#define AGENT_METER_WINDOW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "inference/engine.h"
+#include "inference/resample.h"
+
+struct meter_window {
+    const struct engine *engine; /* or NULL */
+    struct resample grid;
+    uint32_t window;       /* samples */
+    uint32_t at;           /* ring index of the oldest sample, which is overwritten next */
+    int seen;              /* the ring has samples */
+    void *state, *scratch; /* of the engine */
+    float *ring;           /* [window + 1] */
+    float *flat;           /* [window + 1]: the ring in order, for whole windows */
+    uint8_t *holes;        /* [window + 1] */
+    float *probabilities;  /* [classes]: of the last result */
+    double weight;         /* of the last result: how much of a run it saw */
+    uint64_t samples, inferences;
+    size_t bytes; /* taken */
+};
+
+/* 0 or -ENOMEM. engine may be NULL. */
+int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms);
+void meter_window_free(struct meter_window *w);
+
+/* Takes over what another one has seen (same or other grid), the engine's stream included; w is
+ * fresh. */
+void meter_window_prime(struct meter_window *w, const struct meter_window *from);
+
+/* Feeds a reading; then call meter_window_next until it returns -1: 1 is a result, 0 a sample
+ * without one. */
+int meter_window_push(struct meter_window *w, int64_t t_ms, float watts);
+int meter_window_next(struct meter_window *w);
+
+/* Forgets the grid's time (not the samples): the clock of the readings began anew. */
+void meter_window_restart(struct meter_window *w);
+
+/* Classifies the window as it is now. 1 when that is a result, else 0. */
+int meter_window_now(struct meter_window *w);
+
+#endif
