@@ -1,7 +1,8 @@
-/* history.h - runs (one switching-on to switching-off of one appliance) and how far each meter was read.
+/* history.h - runs (one switching-on to switching-off of one appliance) and how far each meter was
+ * read.
  *
- * Written in the same transaction as the outbox item that reports them (store_begin), so that after a kill the agent
- * resumes exactly where its last committed event left off. Bounded: history_trim.
+ * Written in the same transaction as the outbox item that reports them (store_begin), so that after
+ * a kill the agent resumes exactly where its last committed event left off. Bounded: history_trim.
  */
 #ifndef STORAGE_HISTORY_H
 #define STORAGE_HISTORY_H
@@ -14,7 +15,7 @@
 #define HISTORY_NAME_BYTES 64u
 
 struct history_run {
-    int64_t id;     /* assigned */
+    int64_t id; /* assigned */
     char meter[HISTORY_NAME_BYTES];
     char appliance[HISTORY_NAME_BYTES]; /* "unknown" allowed */
     double confidence;                  /* 0..1 */
@@ -30,11 +31,12 @@ int history_update(struct store *s, const struct history_run *run);
 /* The run still open on meter: 0, or -ENOENT. */
 int history_current(struct store *s, const char *meter, struct history_run *out);
 
-/* Runs that began in [from_ms, to_ms), newest first, of one meter (NULL: all) and appliance (NULL: all). Calls back until it
- * returns non-zero, at most limit times. Returns the number of calls or -errno. */
+/* Runs that began in [from_ms, to_ms), newest first, of one meter (NULL: all) and appliance (NULL:
+ * all). Calls back until it returns non-zero, at most limit times. Returns the number of calls or
+ * -errno. */
 typedef int history_visit(void *context, const struct history_run *run);
-int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *meter, const char *appliance,
-                 int limit, history_visit *visit, void *context);
+int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *meter,
+                 const char *appliance, int limit, history_visit *visit, void *context);
 
 /* Renames the appliance of one run (a correction). -ENOENT. */
 int history_label(struct store *s, int64_t id, const char *appliance);
@@ -46,8 +48,8 @@ int history_trim(struct store *s, int64_t max_rows);
 int history_progress(struct store *s, const char *meter, int64_t *t_ms);
 int history_set_progress(struct store *s, const char *meter, int64_t t_ms);
 
-/* A small opaque block per meter (identification belief, open alerts), at most 4096 bytes, versioned by the caller.
- * history_state returns its size, or -ENOENT, -ENOSPC. */
+/* A small opaque block per meter (identification belief, open alerts), at most 4096 bytes,
+ * versioned by the caller. history_state returns its size, or -ENOENT, -ENOSPC. */
 int history_state(struct store *s, const char *meter, void *data, size_t size);
 int history_set_state(struct store *s, const char *meter, const void *data, size_t size);
 

@@ -1,4 +1,5 @@
-/* routine.h - what is normal for an appliance on a meter, learned from its finished runs; kept across restarts. */
+/* routine.h - what is normal for an appliance on a meter, learned from its finished runs; kept
+ * across restarts. */
 #ifndef STORAGE_ROUTINE_H
 #define STORAGE_ROUTINE_H
 
@@ -23,7 +24,8 @@ struct routine {
 /* 0, or -ENOENT when nothing was learned. */
 int routine_get(struct store *s, const char *meter, const char *appliance, struct routine *out);
 int routine_put(struct store *s, const struct routine *r);
-/* Forgets what was learned (appliance NULL: all of the meter). Returns the number removed or -errno. */
+/* Forgets what was learned (appliance NULL: all of the meter). Returns the number removed or
+ * -errno. */
 int routine_forget(struct store *s, const char *meter, const char *appliance);
 typedef int routine_visit(void *context, const struct routine *r);
 int routine_list(struct store *s, const char *meter, routine_visit *visit, void *context);

@@ -1,0 +1,18 @@
+/* folder.h - durable changes of a folder, shared by store and slots. Private to storage/.
+ *
+ * A rename is durable only when the folder that holds it has been synchronised (fsync(2), RAUC
+ * src/artifacts.c).
+ */
+#ifndef STORAGE_FOLDER_H
+#define STORAGE_FOLDER_H
+
+#include <stddef.h>
+
+/* fsync of the folder that holds path. 0 or -errno. */
+int folder_sync_parent(const char *path);
+
+/* A name beside path that nothing has yet: path.LABEL-YYYYMMDDTHHMMSSZ, then with -2, -3, ...
+ * -ENAMETOOLONG, -EEXIST (99 taken). */
+int folder_aside_name(const char *path, const char *label, char *out, size_t out_size);
+
+#endif

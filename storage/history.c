@@ -1,0 +1,274 @@
+/* history.c - runs, and how far each meter was read. */
+#include "storage/history.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "storage/store_internal.h"
+
+#define STATE_BYTES 4096u
+#define COLUMNS                                                                                    \
+    "id, meter, appliance, confidence, start_ms, end_ms, energy_wh, mean_w, peak_w, end_reason"
+
+static int check_run(struct store *s, const struct history_run *run)
+{
+    int rc = store_check_text(s, run->meter, 1, sizeof run->meter, "meter of a run");
+
+    if (rc == 0)
+        rc = store_check_text(s, run->appliance, 1, sizeof run->appliance, "appliance of a run");
+    if (rc == 0)
+        rc = store_check_text(s, run->end_reason, 0, sizeof run->end_reason, "end_reason of a run");
+    if (rc == 0 && !(isfinite(run->confidence) && isfinite(run->energy_wh) &&
+                     isfinite(run->mean_w) && isfinite(run->peak_w)))
+        rc = store_refuse(s, -EINVAL, "figures of a run: expected finite numbers");
+    return rc;
+}
+
+/* Parameters 2 to 10 of HISTORY_OPEN and HISTORY_UPDATE. */
+static void bind_run(sqlite3_stmt *q, const struct history_run *run)
+{
+    sqlite3_bind_text(q, 2, run->meter, -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, 3, run->appliance, -1, SQLITE_STATIC);
+    sqlite3_bind_double(q, 4, run->confidence);
+    sqlite3_bind_int64(q, 5, run->start_ms);
+    sqlite3_bind_int64(q, 6, run->end_ms);
+    sqlite3_bind_double(q, 7, run->energy_wh);
+    sqlite3_bind_double(q, 8, run->mean_w);
+    sqlite3_bind_double(q, 9, run->peak_w);
+    sqlite3_bind_text(q, 10, run->end_reason, -1, SQLITE_STATIC);
+}
+
+/* A row with COLUMNS. */
+static int take_run(struct store *s, sqlite3_stmt *q, struct history_run *run)
+{
+    run->id = sqlite3_column_int64(q, 0);
+    int rc = store_column_text(s, q, 1, run->meter, sizeof run->meter);
+    if (rc == 0)
+        rc = store_column_text(s, q, 2, run->appliance, sizeof run->appliance);
+    run->confidence = sqlite3_column_double(q, 3);
+    run->start_ms = sqlite3_column_int64(q, 4);
+    run->end_ms = sqlite3_column_int64(q, 5);
+    run->energy_wh = sqlite3_column_double(q, 6);
+    run->mean_w = sqlite3_column_double(q, 7);
+    run->peak_w = sqlite3_column_double(q, 8);
+    if (rc == 0)
+        rc = store_column_text(s, q, 9, run->end_reason, sizeof run->end_reason);
+    return rc;
+}
+
+int history_open(struct store *s, const struct history_run *run, int64_t *id)
+{
+    store_clear(s);
+    int rc = check_run(s, run);
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) { /* the id is the largest plus one: history_trim keeps the largest, so none comes
+                      twice */
+        sqlite3_stmt *q = store_statement(s, HISTORY_OPEN,
+                                          "INSERT INTO run (" COLUMNS
+                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+        sqlite3_bind_null(q, 1);
+        bind_run(q, run);
+        rc = store_step(s, q, "store a run");
+    }
+    int64_t number = sqlite3_last_insert_rowid(s->db);
+    rc = store_leave(s, rc);
+    if (rc == 0)
+        *id = number;
+    return rc;
+}
+
+/* For statements that change one row: -ENOENT when there was none. */
+static int changed_one(struct store *s, int rc, int64_t id)
+{
+    if (rc == 0 && sqlite3_changes(s->db) == 0)
+        return store_refuse(s, -ENOENT, "run %lld does not exist", (long long)id);
+    return rc;
+}
+
+int history_update(struct store *s, const struct history_run *run)
+{
+    store_clear(s);
+    int rc = check_run(s, run);
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(
+            s, HISTORY_UPDATE,
+            "UPDATE run SET meter = ?2, appliance = ?3, confidence = ?4, start_ms = ?5,"
+            " end_ms = ?6, energy_wh = ?7, mean_w = ?8, peak_w = ?9, end_reason = ?10"
+            " WHERE id = ?1");
+        sqlite3_bind_int64(q, 1, run->id);
+        bind_run(q, run);
+        rc = changed_one(s, store_step(s, q, "update a run"), run->id);
+    }
+    return store_leave(s, rc);
+}
+
+int history_current(struct store *s, const char *meter, struct history_run *out)
+{
+    store_clear(s);
+    sqlite3_stmt *q = store_statement(
+        s, HISTORY_CURRENT,
+        "SELECT " COLUMNS " FROM run WHERE meter = ?1 AND end_ms = 0 ORDER BY id DESC LIMIT 1");
+    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    int rc = store_step(s, q, "read the current run");
+    if (rc == 0)
+        return store_refuse(s, -ENOENT, "meter %s: no run is open", meter);
+    if (rc < 0)
+        return rc;
+    rc = take_run(s, q, out);
+    store_done(q);
+    return rc;
+}
+
+int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *meter,
+                 const char *appliance, int limit, history_visit *visit, void *context)
+{
+    int calls = 0, stop = 0, rc = 0;
+
+    store_clear(s);
+    sqlite3_stmt *q =
+        store_statement(s, HISTORY_LIST,
+                        "SELECT " COLUMNS " FROM run WHERE start_ms >= ?1 AND start_ms < ?2"
+                        " AND (?3 IS NULL OR meter = ?3) AND (?4 IS NULL OR appliance = ?4)"
+                        " ORDER BY start_ms DESC, id DESC");
+    sqlite3_bind_int64(q, 1, from_ms);
+    sqlite3_bind_int64(q, 2, to_ms);
+    sqlite3_bind_text(q, 3, meter, -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, 4, appliance, -1, SQLITE_STATIC);
+    while (calls < limit && !stop && (rc = store_step(s, q, "list runs")) > 0) {
+        struct history_run run;
+        rc = take_run(s, q, &run);
+        if (rc < 0)
+            break;
+        calls++;
+        stop = visit(context, &run);
+    }
+    store_done(q);
+    return rc < 0 ? rc : calls;
+}
+
+int history_label(struct store *s, int64_t id, const char *appliance)
+{
+    store_clear(s);
+    int rc = store_check_text(s, appliance, 1, HISTORY_NAME_BYTES, "appliance of a run");
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, HISTORY_LABEL, "UPDATE run SET appliance = ?2 WHERE id = ?1");
+        sqlite3_bind_int64(q, 1, id);
+        sqlite3_bind_text(q, 2, appliance, -1, SQLITE_STATIC);
+        rc = changed_one(s, store_step(s, q, "rename a run"), id);
+    }
+    return store_leave(s, rc);
+}
+
+int history_trim(struct store *s, int64_t max_rows)
+{
+    int removed = 0;
+    int rc = store_enter(s);
+
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, HISTORY_TRIM,
+                            "DELETE FROM run WHERE id IN (SELECT id FROM run WHERE end_ms <> 0"
+                            " AND id < (SELECT max(id) FROM run) ORDER BY start_ms, id"
+                            " LIMIT max(0, (SELECT count(*) FROM run) - ?1))");
+        sqlite3_bind_int64(q, 1, max_rows < 0 ? 0 : max_rows);
+        rc = store_step(s, q, "trim the history");
+        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
+    }
+    rc = store_leave(s, rc);
+    return rc < 0 ? rc : removed;
+}
+
+int history_progress(struct store *s, const char *meter, int64_t *t_ms)
+{
+    store_clear(s);
+    sqlite3_stmt *q =
+        store_statement(s, HISTORY_PROGRESS, "SELECT time_ms FROM meter_progress WHERE meter = ?1");
+    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    int rc = store_step(s, q, "read the progress of a meter");
+    if (rc == 0)
+        return store_refuse(s, -ENOENT, "meter %s: nothing was read yet", meter);
+    if (rc < 0)
+        return rc;
+    *t_ms = sqlite3_column_int64(q, 0);
+    store_done(q);
+    return 0;
+}
+
+int history_set_progress(struct store *s, const char *meter, int64_t t_ms)
+{
+    store_clear(s);
+    int rc = store_check_text(s, meter, 1, HISTORY_NAME_BYTES, "meter");
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, HISTORY_SET_PROGRESS,
+                            "INSERT INTO meter_progress (meter, time_ms) VALUES (?1, ?2)"
+                            " ON CONFLICT (meter) DO UPDATE SET time_ms = excluded.time_ms");
+        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(q, 2, t_ms);
+        rc = store_step(s, q, "store the progress of a meter");
+    }
+    return store_leave(s, rc);
+}
+
+int history_state(struct store *s, const char *meter, void *data, size_t size)
+{
+    store_clear(s);
+    sqlite3_stmt *q =
+        store_statement(s, HISTORY_STATE, "SELECT data FROM meter_state WHERE meter = ?1");
+    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    int rc = store_step(s, q, "read the state of a meter");
+    if (rc == 0)
+        return store_refuse(s, -ENOENT, "meter %s: no state is stored", meter);
+    if (rc < 0)
+        return rc;
+    const void *found = sqlite3_column_blob(q, 0);
+    size_t bytes = (size_t)sqlite3_column_bytes(q, 0);
+    if (bytes > STATE_BYTES)
+        rc = store_refuse(s, -EBADMSG, "%s: table meter_state, meter %s: %zu bytes", s->path, meter,
+                          bytes);
+    else if (bytes > size)
+        rc = store_refuse(s, -ENOSPC, "meter %s: the state has %zu bytes, room for %zu", meter,
+                          bytes, size);
+    else {
+        if (bytes > 0)
+            memcpy(data, found, bytes);
+        rc = (int)bytes;
+    }
+    store_done(q);
+    return rc;
+}
+
+int history_set_state(struct store *s, const char *meter, const void *data, size_t size)
+{
+    store_clear(s);
+    int rc = store_check_text(s, meter, 1, HISTORY_NAME_BYTES, "meter");
+    if (rc == 0 && size > STATE_BYTES)
+        rc = store_refuse(s, -EINVAL, "state of meter %s: expected at most %u bytes, not %zu",
+                          meter, STATE_BYTES, size);
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, HISTORY_SET_STATE,
+                            "INSERT INTO meter_state (meter, data) VALUES (?1, ?2)"
+                            " ON CONFLICT (meter) DO UPDATE SET data = excluded.data");
+        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+        sqlite3_bind_blob(q, 2, size == 0 ? "" : data, (int)size, SQLITE_STATIC);
+        rc = store_step(s, q, "store the state of a meter");
+    }
+    return store_leave(s, rc);
+}

@@ -1,0 +1,121 @@
+/* store_internal.h - what the .c files of storage/ share: the handle, cached statements, write
+ * sections. Private.
+ *
+ * Pattern of a writing function:
+ *     int rc = store_enter(s);            begins a transaction, or joins the caller's
+ *     if (rc == 0) rc = ...;              statements through store_statement and store_step
+ *     return store_leave(s, rc);          commits, or rolls back when rc < 0
+ * store_leave is called also when store_enter failed. A reading function begins with store_clear.
+ */
+#ifndef STORAGE_STORE_INTERNAL_H
+#define STORAGE_STORE_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "storage/outbox.h"
+#include "storage/store.h"
+
+#define STORE_APPLICATION_ID 0x4E494C4D /* "NILM" in the header of the file, SPEC 5.2 */
+#define STORE_SCHEMA_NAME                                                                          \
+    "store.schema" /* user_version again, as a named value: tells damage from a newer schema */
+
+enum store_statement_id { /* one slot of the cache each */
+                          STORE_BEGIN,
+                          STORE_COMMIT,
+                          STORE_ROLLBACK,
+                          STORE_GET,
+                          STORE_SET,
+                          OUTBOX_READ_STATE,
+                          OUTBOX_WRITE_STATE,
+                          OUTBOX_INSERT,
+                          OUTBOX_FETCH,
+                          OUTBOX_DELETE,
+                          OUTBOX_PARK,
+                          OUTBOX_UNPARK,
+                          OUTBOX_STATISTICS,
+                          OUTBOX_VICTIM,
+                          OUTBOX_OLDEST,
+                          OUTBOX_EVICT,
+                          GAP_NEAR,
+                          GAP_REMOVE,
+                          GAP_INSERT,
+                          GAP_COUNT,
+                          GAP_OLDEST_TWO,
+                          GAP_FIRST,
+                          HISTORY_OPEN,
+                          HISTORY_UPDATE,
+                          HISTORY_CURRENT,
+                          HISTORY_LIST,
+                          HISTORY_LABEL,
+                          HISTORY_TRIM,
+                          HISTORY_PROGRESS,
+                          HISTORY_SET_PROGRESS,
+                          HISTORY_STATE,
+                          HISTORY_SET_STATE,
+                          ROUTINE_GET,
+                          ROUTINE_PUT,
+                          ROUTINE_FORGET,
+                          ROUTINE_LIST,
+                          STORE_STATEMENTS
+};
+
+struct store {
+    sqlite3 *db;
+    sqlite3_stmt *statements[STORE_STATEMENTS];
+    char *path;  /* as given, with "./" in front when relative (so that "file:" or ":memory:" is a
+                    file) */
+    int lock_fd; /* path.lock, shared lock while open; -1 for a reader */
+    int readonly;
+    int in_transaction; /* the caller's */
+    int spoiled;        /* a write in the caller's transaction failed */
+    struct outbox_caps caps;
+    int64_t (*now_ms)(void); /* wall clock; tests put their own here */
+    uint64_t copied_bytes;   /* by checkpoints */
+    char error[320];
+};
+
+/* Forgets the last error text. */
+void store_clear(struct store *s);
+
+/* Notes SQLite's last failure (what: "append to outbox") and returns it as -errno. */
+int store_fail(struct store *s, const char *what);
+
+/* Notes a failure that is not SQLite's and returns rc. */
+int store_refuse(struct store *s, int rc, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The cached statement of an id, reset and without bindings; prepared at first use. NULL: see
+ * store_fail. */
+sqlite3_stmt *store_statement(struct store *s, enum store_statement_id id, const char *sql);
+
+/* 1: a row (store_done ends the reading early), 0: done, -errno. The statement is reset unless
+ * there is a row. */
+int store_step(struct store *s, sqlite3_stmt *statement, const char *what);
+void store_done(sqlite3_stmt *statement);
+
+/* Begins and ends a write section, see above. -EROFS on a reader. */
+int store_enter(struct store *s);
+int store_leave(struct store *s, int rc);
+
+/* Copies a text column into a field of size bytes. -EBADMSG when it is NULL, holds a NUL or does
+ * not fit. */
+int store_column_text(struct store *s, sqlite3_stmt *statement, int column, char *field,
+                      size_t size);
+
+/* 0 when text has min to size-1 bytes before its NUL, else -EINVAL with an error text that names
+ * the field. */
+int store_check_text(struct store *s, const char *text, size_t min, size_t size, const char *field);
+
+/* Makes the pages of a new or older database those of this version; report->migrated_from and
+ * created. (store_schema.c) */
+int store_migrate(struct store *s, struct store_report *report);
+
+/* Reads identity and version: 0 when it is this schema, 1 when empty or older (*version), -EPROTO
+ * newer, -EBADMSG foreign or damaged, with an error text. (store_schema.c) */
+int store_identify(struct store *s, int *version);
+
+/* Runs SQLite's checks; whole: every table and index, else those that stay small. -EBADMSG with a
+ * text. (store_schema.c) */
+int store_check(struct store *s, int whole, int thorough);
+
+#endif

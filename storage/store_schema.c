@@ -1,0 +1,187 @@
+/* store_schema.c - the tables (SPEC section 5), their versions, and the checks of a file that was
+ * found. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "storage/store_internal.h"
+
+/* Step i takes a database from schema i to i + 1; a new file runs through all of them. A step is
+ * never changed once released. STRICT: a column holds its type or the insert fails. */
+static const char *const steps[] = {
+    "CREATE TABLE value (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE outbox_state ("
+    " one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL,"
+    " events INTEGER NOT NULL, alerts INTEGER NOT NULL, gaps INTEGER NOT NULL, reports INTEGER NOT "
+    "NULL,"
+    " bytes INTEGER NOT NULL, parked INTEGER NOT NULL, dropped INTEGER NOT NULL, acknowledged "
+    "INTEGER NOT NULL,"
+    " age_ms INTEGER NOT NULL, clock_ms INTEGER NOT NULL) STRICT;"
+    "INSERT INTO outbox_state VALUES (1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);"
+    "CREATE TABLE outbox ("
+    " seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind INTEGER NOT NULL, priority INTEGER NOT "
+    "NULL,"
+    " parked INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL, age_ms INTEGER NOT NULL, "
+    "size INTEGER NOT NULL,"
+    " channel TEXT NOT NULL, body TEXT NOT NULL, reason TEXT) STRICT;"
+    "CREATE INDEX outbox_order ON outbox (parked DESC, priority, seq);"
+    "CREATE TABLE gap ("
+    " reason INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL, count INTEGER "
+    "NOT NULL,"
+    " PRIMARY KEY (reason, from_seq)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE run ("
+    " id INTEGER PRIMARY KEY, meter TEXT NOT NULL, appliance TEXT NOT NULL, confidence REAL NOT "
+    "NULL,"
+    " start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, energy_wh REAL NOT NULL, mean_w REAL NOT "
+    "NULL,"
+    " peak_w REAL NOT NULL, end_reason TEXT NOT NULL) STRICT;"
+    "CREATE INDEX run_start ON run (start_ms, id);"
+    "CREATE INDEX run_open ON run (meter, id) WHERE end_ms = 0;"
+    "CREATE TABLE meter_progress (meter TEXT PRIMARY KEY, time_ms INTEGER NOT NULL) STRICT, "
+    "WITHOUT ROWID;"
+    "CREATE TABLE meter_state (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    "CREATE TABLE routine ("
+    " meter TEXT NOT NULL, appliance TEXT NOT NULL, runs INTEGER NOT NULL, duration_mean_s REAL "
+    "NOT NULL,"
+    " duration_m2 REAL NOT NULL, duration_max_s REAL NOT NULL, power_mean_w REAL NOT NULL, "
+    "power_m2 REAL NOT NULL,"
+    " power_min_w REAL NOT NULL, power_max_w REAL NOT NULL, energy_mean_wh REAL NOT NULL, first_ms "
+    "INTEGER NOT NULL,"
+    " last_ms INTEGER NOT NULL, PRIMARY KEY (meter, appliance)) STRICT, WITHOUT ROWID;",
+};
+
+#define SCHEMA_VERSION ((int)(sizeof steps / sizeof steps[0]))
+
+/* Those that stay small whatever waits; outbox and run grow. */
+static const char *const small_tables[] = {"value",          "outbox_state", "gap",
+                                           "meter_progress", "meter_state",  "routine"};
+
+/* First column of the first row: number, or copied into text when that is not NULL. 1 row, 0 none,
+ * -errno. */
+static int ask(struct store *s, const char *sql, int64_t *number, char *text, size_t text_size)
+{
+    sqlite3_stmt *q = NULL;
+
+    sqlite3_prepare_v2(s->db, sql, -1, &q, NULL);
+    int rc = store_step(s, q, sql);
+    if (rc > 0 && text != NULL) {
+        const unsigned char *found = sqlite3_column_text(q, 0);
+        snprintf(text, text_size, "%s", found == NULL ? (const unsigned char *)"" : found);
+    } else if (rc > 0) {
+        *number = sqlite3_column_int64(q, 0);
+    }
+    sqlite3_finalize(q);
+    return rc;
+}
+
+int store_identify(struct store *s, int *version)
+{
+    int64_t identity = 0, user_version = 0, tables = 0, noted = 0;
+    int rc = ask(s, "PRAGMA application_id", &identity, NULL, 0);
+
+    *version = 0;
+    if (rc >= 0)
+        rc = ask(s, "PRAGMA user_version", &user_version, NULL, 0);
+    if (rc >= 0)
+        rc = ask(s, "SELECT count(*) FROM sqlite_schema", &tables, NULL, 0);
+    if (rc < 0)
+        return rc;
+    if (identity == 0 && user_version == 0 && tables == 0)
+        return 1;
+    if (identity != STORE_APPLICATION_ID)
+        return store_refuse(
+            s, -EBADMSG, "%s: another program's database (application_id 0x%08X, expected 0x%08X)",
+            s->path, (unsigned)identity, (unsigned)STORE_APPLICATION_ID);
+    rc = ask(s, "SELECT value FROM value WHERE name = '" STORE_SCHEMA_NAME "'", &noted, NULL, 0);
+    if (rc < 0)
+        return rc;
+    if (rc == 0 || noted != user_version || user_version < 1)
+        return store_refuse(s, -EBADMSG,
+                            "%s: damaged: user_version is %d, the named value " STORE_SCHEMA_NAME
+                            " is %d",
+                            s->path, (int)user_version, (int)noted);
+    *version = (int)user_version;
+    if (user_version > SCHEMA_VERSION)
+        return store_refuse(s, -EPROTO, "%s: schema version %d is newer than this program's (%d)",
+                            s->path, *version, SCHEMA_VERSION);
+    return user_version < SCHEMA_VERSION;
+}
+
+static int execute(struct store *s, const char *sql)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK
+               ? 0
+               : store_fail(s, "make the tables");
+}
+
+int store_migrate(struct store *s, struct store_report *report)
+{
+    char mark[256];
+    int version = 0;
+    int rc = store_enter(s);
+
+    /* Looked at again inside the transaction: another handle may have been faster. */
+    if (rc == 0)
+        rc = store_identify(s, &version);
+    if (rc > 0) {
+        rc = 0;
+        report->created = version == 0;
+        report->migrated_from = version;
+        for (int i = version; i < SCHEMA_VERSION && rc == 0; i++)
+            rc = execute(s, steps[i]);
+        snprintf(mark, sizeof mark,
+                 "PRAGMA application_id = %d; PRAGMA user_version = %d;"
+                 "INSERT OR REPLACE INTO value VALUES ('" STORE_SCHEMA_NAME "', %d)",
+                 STORE_APPLICATION_ID, SCHEMA_VERSION, SCHEMA_VERSION);
+        if (rc == 0)
+            rc = execute(s, mark);
+    }
+    return store_leave(s, rc);
+}
+
+static int check(struct store *s, const char *sql)
+{
+    char finding[160];
+    int rc = ask(s, sql, NULL, finding, sizeof finding);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0 || strcmp(finding, "ok") != 0)
+        return store_refuse(s, -EBADMSG, "%s: damaged: %s", s->path,
+                            rc == 0 ? "no answer" : finding);
+    return 0;
+}
+
+/* What no structural check sees: the one row is there, and no number would be given twice. */
+static int check_numbers(struct store *s)
+{
+    int64_t good = 0;
+    int rc = ask(s,
+                 "SELECT next_seq > coalesce((SELECT max(seq) FROM outbox), 0) AND next_seq > 0 "
+                 "AND epoch >= 0"
+                 " AND min(events, alerts, gaps, reports, bytes, parked, dropped, acknowledged) >= "
+                 "0 FROM outbox_state",
+                 &good, NULL, 0);
+
+    if (rc < 0)
+        return rc;
+    if (rc == 0 || !good)
+        return store_refuse(s, -EBADMSG,
+                            "%s: damaged: table outbox_state is empty or contradicts table outbox",
+                            s->path);
+    return 0;
+}
+
+int store_check(struct store *s, int whole, int thorough)
+{
+    int rc = 0;
+
+    if (whole)
+        rc = check(s, thorough ? "PRAGMA integrity_check(1)" : "PRAGMA quick_check(1)");
+    for (size_t i = 0; !whole && i < sizeof small_tables / sizeof small_tables[0] && rc == 0; i++) {
+        char sql[64];
+        snprintf(sql, sizeof sql, "PRAGMA quick_check(%s)", small_tables[i]);
+        rc = check(s, sql);
+    }
+    return rc == 0 ? check_numbers(s) : rc;
+}
