@@ -1,0 +1,141 @@
+/* models.c - nilmctl models: the models on this gateway, which one runs, and whether each verifies.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/ctl/cli.h"
+#include "agent/ctl/ctl.h"
+#include "agent/ctl/verify.h"
+#include "storage/slots.h"
+
+static void show_model(cJSON *list, const char *place, const char *role, struct verify_report *r)
+{
+    if (!list) {
+        printf("%-8s %-9s ", place, role);
+        if (r->version > 0)
+            printf("%s version %u%s%s, %u classes, %llu bytes: ", cli_plain(r->family), r->version,
+                   *r->name ? " " : "", cli_plain(r->name), r->classes,
+                   (unsigned long long)r->bytes);
+        if (r->ok)
+            printf("good (%s%u golden vectors reproduced)\n",
+                   r->is_signed ? "signed, "
+                   : r->bundle  ? "signature not checked, "
+                                : "",
+                   r->golden);
+        else
+            printf("NOT usable: %s\n", cli_plain(r->why));
+        return;
+    }
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "place", place);
+    cJSON_AddStringToObject(o, "role", role);
+    cJSON_AddBoolToObject(o, "ok", r->ok);
+    cJSON_AddStringToObject(o, "reason", r->ok ? "" : r->why);
+    cJSON_AddStringToObject(o, "family", r->family);
+    cJSON_AddNumberToObject(o, "version", r->version);
+    cJSON_AddStringToObject(o, "name", r->name);
+    cJSON_AddNumberToObject(o, "bytes", (double)r->bytes);
+    cJSON_AddStringToObject(o, "sha256", r->sha256);
+    cJSON_AddBoolToObject(o, "signed", r->is_signed);
+    cJSON_AddStringToObject(o, "key_id", r->key_id);
+    cJSON_AddItemToArray(list, o);
+}
+
+/* The slots; only when something was ever pushed: opening would make the folder. Returns 1 when one
+ * is active and good, 0 when none is active, -1 when one does not verify. */
+static int show_slots(const struct config *c, const struct pki_ring *ring, cJSON *list)
+{
+    struct slots *slots = NULL;
+    struct slots_info info;
+    struct verify_report report;
+    char dir[CLI_PATH], why[CLI_WHY] = "";
+    int repaired = 0, result = 0;
+    cli_path(c, CLI_SLOTS, dir);
+    if (access(dir, F_OK) != 0)
+        return 0;
+    int rc = slots_open(dir, &slots, &repaired, why, sizeof why);
+    if (rc == 0 && (rc = slots_get(slots, &info)) != 0)
+        snprintf(why, sizeof why, "%s: %s", dir, strerror(-rc));
+    if (rc != 0) {
+        slots_close(slots);
+        cli_fail(CLI_FAILED, "models", "%s", why);
+        return -1;
+    }
+    for (char slot = 'a'; slot <= 'b'; slot++) {
+        const char place[] = {'s', 'l', 'o', 't', ' ', slot, '\0'};
+        const char *role = slot == info.active     ? "active"
+                           : slot == info.previous ? "previous"
+                                                   : "unused";
+        void *data = NULL;
+        size_t size = 0;
+        rc = slots_read(slots, slot, BUNDLE_MAX_BYTES, &data, &size, why, sizeof why);
+        if (rc == -ENOENT && slot != info.active && slot != info.previous)
+            continue;
+        memset(&report, 0, sizeof report);
+        if (rc == 0)
+            verify_bytes(data, size, ring, &report);
+        else
+            snprintf(report.why, sizeof report.why, "%.500s", why);
+        free(data);
+        show_model(list, place, role, &report);
+        if (slot == info.active)
+            result = report.ok ? 1 : -1;
+    }
+    slots_close(slots);
+    return result;
+}
+
+static int show(const struct config *c, int json)
+{
+    struct pki_ring *ring = NULL;
+    struct verify_report report;
+    char why[CLI_WHY] = "";
+    cJSON *out = json ? cJSON_CreateObject() : NULL;
+    cJSON *list = json ? cJSON_AddArrayToObject(out, "models") : NULL;
+    if (json && !list) {
+        cJSON_Delete(out);
+        return cli_fail(CLI_RETRY, "models", "out of memory");
+    }
+    if (*c->model_keys && pki_ring_load(c->model_keys, &ring, why, sizeof why) != 0)
+        cli_fail(CLI_FAILED, "models", "key ring: %s", why);
+    int active = show_slots(c, ring, list), good = active > 0;
+    if (*c->model_file) {
+        verify_file(c->model_file, NULL, &report);
+        show_model(list, "file", active > 0 ? "fallback" : "active", &report);
+        good = good || report.ok;
+    }
+    if (!json && active == 0 && !*c->model_file)
+        printf("There is no model: every appliance is reported as unknown.\n");
+    pki_ring_free(ring);
+    if (json) {
+        cJSON_AddStringToObject(out, "active", active > 0 ? "slot" : good ? "file" : "none");
+        cli_print_json(out);
+    }
+    return active >= 0 && (good || !*c->model_file) ? CLI_DONE : CLI_FAILED;
+}
+
+int ctl_models(int argc, char **argv)
+{
+    const char *path = CLI_CONFIG;
+    int json = 0;
+    const struct cli_option options[] = {
+        {"config", CLI_TEXT, &path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
+        {"json", CLI_FLAG, &json, NULL, "one JSON object on standard output", 0, 0},
+        {0}};
+    const struct cli_command command = {
+        "models", "", 0,
+        "Lists the models on this gateway and takes each through the checks that the agent makes:\n"
+        "structure, hash, signature, golden vectors. Exit code 2 when the active one fails.",
+        options};
+    struct config *c = NULL;
+    int code = cli_parse(&command, argc, argv, NULL);
+    if (code != CLI_GO)
+        return code;
+    if ((code = cli_config(command.name, path, &c)) == CLI_DONE)
+        code = show(c, json);
+    config_free(c);
+    return code;
+}

@@ -1,0 +1,132 @@
+/* status.c - nilmctl status: what the running agent says, or what its store says when it is not
+ * running. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/ctl/ask.h"
+#include "agent/ctl/cli.h"
+#include "agent/ctl/ctl.h"
+#include "storage/outbox.h"
+
+static const char *text_of(const cJSON *object, const char *key)
+{
+    cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsString(item) && *item->valuestring ? cli_plain(item->valuestring) : "-";
+}
+
+static double number_of(const cJSON *object, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : 0;
+}
+
+static void print_meters(const cJSON *meters)
+{
+    char stamp[CLI_STAMP];
+    const cJSON *m;
+    if (cJSON_GetArraySize(meters) == 0)
+        return;
+    printf("\n%-20s %-7s %-10s %-20s %12s  %s\n", "METER", "TYPE", "STATE", "APPLIANCE", "READINGS",
+           "LAST READING");
+    cJSON_ArrayForEach(m, meters)
+    {
+        printf("%-20s %-7s %-10s %-20s %12.0f  %s\n", text_of(m, "name"), text_of(m, "type"),
+               text_of(m, "state"), text_of(m, "appliance"), number_of(m, "samples"),
+               cli_stamp((int64_t)number_of(m, "last"), stamp));
+    }
+}
+
+static void print_status(const cJSON *s)
+{
+    const cJSON *model = cJSON_GetObjectItemCaseSensitive(s, "model");
+    const cJSON *outbox = cJSON_GetObjectItemCaseSensitive(s, "outbox");
+    printf("%s: running, %s; nilmd %s, epoch %.0f\n", text_of(s, "device"), text_of(s, "state"),
+           text_of(s, "agent"), number_of(s, "epoch"));
+    if (cJSON_IsObject(model))
+        printf("model: %s version %.0f (%s)\n", text_of(model, "family"),
+               number_of(model, "version"), text_of(model, "name"));
+    else
+        printf("model: none, every appliance is reported as unknown\n");
+    printf("outbox: %.0f waiting (%.0f bytes), next number %.0f, %.0f dropped, %.0f parked\n",
+           number_of(outbox, "rows"), number_of(outbox, "bytes"), number_of(outbox, "next_seq"),
+           number_of(outbox, "dropped"), number_of(outbox, "parked"));
+    print_meters(cJSON_GetObjectItemCaseSensitive(s, "meters"));
+}
+
+/* The agent is not running: what it left behind. */
+static int stopped(const struct config *c, const char *why, int json)
+{
+    struct store *store = NULL;
+    struct outbox_stats stats;
+    char error[CLI_WHY] = "", path[CLI_PATH], stamp[CLI_STAMP];
+    cli_path(c, CLI_DATABASE, path);
+    int rc = store_open_readonly(path, &store, error, sizeof error);
+    if (rc == 0 && (rc = outbox_statistics(store, &stats)) != 0)
+        snprintf(error, sizeof error, "%s: %s", path, store_error(store));
+    if (json) {
+        cJSON *o = cJSON_CreateObject(), *box = NULL;
+        cJSON_AddStringToObject(o, "device", c->device);
+        cJSON_AddStringToObject(o, "state", "not_running");
+        cJSON_AddStringToObject(o, "reason", why);
+        if (rc == 0 && (box = cJSON_AddObjectToObject(o, "outbox"))) {
+            cJSON_AddNumberToObject(box, "rows", (double)stats.rows);
+            cJSON_AddNumberToObject(box, "bytes", (double)stats.bytes);
+            cJSON_AddNumberToObject(box, "next_seq", (double)stats.next_seq);
+            cJSON_AddNumberToObject(box, "dropped", (double)stats.dropped);
+            cJSON_AddNumberToObject(box, "parked", (double)stats.parked);
+        } else if (rc != 0) {
+            cJSON_AddStringToObject(o, "store_error", error);
+        }
+        cli_print_json(o);
+    } else {
+        printf("%s: nilmd is not running (%s)\n", c->device, why);
+        if (rc == -ENOENT)
+            printf("store: none yet, nilmd makes it when it starts\n");
+        else if (rc != 0)
+            printf("store: %s\n", error);
+        else
+            printf("store: %llu items wait for the broker, the oldest since %s; next number %llu, "
+                   "%llu dropped\n",
+                   (unsigned long long)stats.rows, cli_stamp(stats.oldest_ms, stamp),
+                   (unsigned long long)stats.next_seq, (unsigned long long)stats.dropped);
+    }
+    store_close(store);
+    return CLI_RETRY;
+}
+
+int ctl_status(int argc, char **argv)
+{
+    const char *path = CLI_CONFIG;
+    int json = 0;
+    const struct cli_option options[] = {
+        {"config", CLI_TEXT, &path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
+        {"json", CLI_FLAG, &json, NULL, "one JSON object on standard output", 0, 0},
+        {0}};
+    const struct cli_command command = {"status", "", 0,
+                                        "Says what the agent of this gateway is doing. When it is "
+                                        "not running (exit code 3), says what\n"
+                                        "its store holds.",
+                                        options};
+    int code = cli_parse(&command, argc, argv, NULL);
+    struct config *c = NULL;
+    cJSON *status = NULL;
+    char socket[CLI_PATH], why[CLI_WHY] = "";
+    if (code != CLI_GO || (code = cli_config(command.name, path, &c)) != CLI_DONE)
+        return code;
+    cli_path(c, CLI_SOCKET, socket);
+    int rc = ask_agent(socket, "status", &status, why, sizeof why);
+    if (rc == -ENOENT || rc == -ECONNREFUSED) {
+        code = stopped(c, why, json);
+    } else if (rc != 0) {
+        code = cli_fail(rc == -ETIMEDOUT ? CLI_TIMEOUT : CLI_FAILED, command.name, "%s", why);
+    } else if (json) {
+        code = cli_print_json(status);
+        status = NULL;
+    } else {
+        print_status(status);
+    }
+    cJSON_Delete(status);
+    config_free(c);
+    return code;
+}

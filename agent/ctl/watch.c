@@ -1,0 +1,271 @@
+/* watch.c - nilmctl watch: events and alerts as they reach the broker, and what was missing at the
+ * end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/ctl/cli.h"
+#include "agent/ctl/ctl.h"
+#include "agent/ctl/ledger.h"
+#include "agent/ctl/session.h"
+#include "agent/ctl/show.h"
+#include "transport/topic.h"
+
+#define MAX_NUMBER 9007199254740992.0 /* 2^53: JSON numbers are exact up to here */
+
+struct watch {
+    struct session session;
+    struct ledger *ledger;
+    struct show show;
+    const char *base;
+    int json, holes; /* holes: everything numbered is subscribed, so that holes can be told */
+    int64_t count;   /* stop after so many different messages; 0: never */
+    uint64_t shown, damaged, downs;
+    int up, ever_up, refused;
+    char why[384];
+};
+
+/* A whole number from min to 2^53. 1 when it is one. */
+static int whole(const cJSON *o, const char *key, double min, int64_t *out)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= min) || item->valuedouble > MAX_NUMBER)
+        return 0;
+    *out = (int64_t)item->valuedouble;
+    return (double)*out == item->valuedouble;
+}
+
+/* Numbered items go to the ledger: 1 when new, 0 when received before. */
+static int account(struct watch *w, const struct topic_parts *topic, const cJSON *payload)
+{
+    int64_t epoch, seq, from, to;
+    if (topic->kind != TOPIC_EVENT && topic->kind != TOPIC_ALERT && topic->kind != TOPIC_GAP &&
+        topic->kind != TOPIC_REPORT)
+        return 1;
+    if (!whole(payload, "epoch", 0, &epoch) || !whole(payload, "seq", 1, &seq)) {
+        w->damaged++;
+        return 1;
+    }
+    int fresh = ledger_add(w->ledger, topic->name, epoch, (uint64_t)seq) != 0;
+    if (fresh && topic->kind == TOPIC_GAP && whole(payload, "from_seq", 1, &from) &&
+        whole(payload, "to_seq", (double)from, &to))
+        ledger_declare(w->ledger, topic->name, epoch, (uint64_t)from, (uint64_t)to);
+    return fresh;
+}
+
+static void print_line(const struct link_event *e, const cJSON *payload, int fresh)
+{
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddStringToObject(o, "topic", e->topic);
+    cJSON_AddBoolToObject(o, "retained", e->retained);
+    cJSON_AddBoolToObject(o, "duplicate", !fresh);
+    cJSON_AddNumberToObject(o, "bytes", (double)e->payload_bytes);
+    if (payload)
+        cJSON_AddItemReferenceToObject(o, "payload", (cJSON *)payload);
+    else
+        cJSON_AddNullToObject(o, "payload");
+    cli_print_json(o);
+}
+
+static void on_message(struct watch *w, const struct link_event *e)
+{
+    struct topic_parts topic;
+    cJSON *payload = cJSON_ParseWithLength(e->payload, e->payload_bytes);
+    int known = topic_parse(e->topic, w->base, &topic) == 0, fresh = 1;
+    if (known && cJSON_IsObject(payload))
+        fresh = account(w, &topic, payload);
+    else if (known && topic.kind != TOPIC_PUSH && topic.kind != TOPIC_GROUP_PUSH)
+        w->damaged++;
+    w->show.duplicate = !fresh;
+    if (w->json) {
+        print_line(e, payload, fresh);
+    } else if (known && cJSON_IsObject(payload)) {
+        show_item(&w->show, &topic, payload);
+    } else {
+        char name[TOPIC_BYTES];
+        snprintf(name, sizeof name, "%s", e->topic);
+        printf("%s: %zu bytes\n", cli_plain(name), e->payload_bytes);
+    }
+    fflush(stdout);
+    w->shown += fresh ? 1 : 0;
+    cJSON_Delete(payload);
+}
+
+static void on_event(struct watch *w, const struct link_event *e)
+{
+    switch (e->type) {
+    case LINK_UP:
+        w->up = w->ever_up = 1;
+        fprintf(stderr, "nilmctl watch: connected to %s:%u (%s)\n", w->session.settings.broker_host,
+                w->session.settings.broker_port, e->text);
+        break;
+    case LINK_DOWN:
+        w->downs += w->up ? 1 : 0;
+        w->up = 0;
+        if (strcmp(w->why, e->text) != 0) /* say it once, not at every attempt */
+            fprintf(stderr, "nilmctl watch: %s; trying again\n", e->text);
+        snprintf(w->why, sizeof w->why, "%s", e->text);
+        break;
+    case LINK_REFUSED:
+        w->refused = 1;
+        snprintf(w->why, sizeof w->why, "%s", e->text);
+        break;
+    case LINK_MESSAGE:
+        on_message(w, e);
+        break;
+    case LINK_NONE:
+    case LINK_ACKED:
+    case LINK_FAILED:
+        break;
+    }
+}
+
+static int loop(struct watch *w, int64_t seconds)
+{
+    int64_t end = seconds > 0 ? cli_mono_ms() + seconds * 1000 : INT64_MAX;
+    struct link_event event;
+    while (!session_stopped() && !w->refused && (w->count == 0 || w->shown < (uint64_t)w->count)) {
+        int64_t left = end - cli_mono_ms();
+        if (left <= 0)
+            break;
+        int rc = link_next(w->session.link, &event, left < 250 ? (int)left : 250);
+        if (rc < 0)
+            return cli_fail(CLI_FAILED, "watch", "the session cannot go on: %s", strerror(-rc));
+        on_event(w, &event);
+        if (ferror(stdout)) /* the reader of our output has gone */
+            return CLI_FAILED;
+    }
+    if (w->refused)
+        return cli_fail(CLI_FAILED, "watch", "%s", w->why);
+    if (!w->ever_up && !session_stopped())
+        return cli_fail(CLI_RETRY, "watch", "no connection: %s",
+                        *w->why ? w->why : "no answer yet");
+    if (w->count > 0 && w->shown < (uint64_t)w->count && !session_stopped())
+        return cli_fail(CLI_TIMEOUT, "watch", "%llu of %lld messages came in time",
+                        (unsigned long long)w->shown, (long long)w->count);
+    return CLI_DONE;
+}
+
+static void summary(struct watch *w)
+{
+    struct ledger_sum s;
+    ledger_summary(w->ledger, &s);
+    if (w->json) {
+        cJSON *o = cJSON_CreateObject(), *sum = cJSON_AddObjectToObject(o, "summary");
+        cJSON_AddNumberToObject(sum, "messages", (double)w->shown);
+        cJSON_AddNumberToObject(sum, "devices", (double)s.devices);
+        cJSON_AddNumberToObject(sum, "items", (double)s.received);
+        cJSON_AddNumberToObject(sum, "duplicates", (double)s.duplicates);
+        cJSON_AddNumberToObject(sum, "declared_lost", (double)s.declared);
+        if (w->holes)
+            cJSON_AddNumberToObject(sum, "missing", (double)s.missing);
+        else
+            cJSON_AddNullToObject(sum, "missing");
+        cJSON_AddNumberToObject(sum, "not_judged", (double)s.ignored);
+        cJSON_AddNumberToObject(sum, "damaged", (double)w->damaged);
+        cJSON_AddNumberToObject(sum, "disconnections", (double)w->downs);
+        cli_print_json(o);
+        return;
+    }
+    printf("\n%llu numbered items of %zu devices, %llu duplicates, ",
+           (unsigned long long)s.received, s.devices, (unsigned long long)s.duplicates);
+    if (!w->holes)
+        printf("holes not judged (--topic)");
+    else
+        printf("%llu declared lost, %llu missing", (unsigned long long)s.declared,
+               (unsigned long long)s.missing);
+    if (w->damaged > 0)
+        printf(", %llu not readable", (unsigned long long)w->damaged);
+    if (s.ignored > 0)
+        printf(", %llu beyond what is tracked", (unsigned long long)s.ignored);
+    if (w->downs > 0)
+        printf("; the connection was lost %llu times, what came meanwhile was not seen here",
+               (unsigned long long)w->downs);
+    putchar('\n');
+}
+
+static int subscribe(struct watch *w, const char *device, const char *filter)
+{
+    static const char *const tails[] = {"event/+", "alert/+", "gap", "report"};
+    char topic[TOPIC_BYTES];
+    if (filter) {
+        w->holes = 0;
+        return link_subscribe(w->session.link, filter);
+    }
+    w->holes = 1;
+    for (size_t i = 0; i < sizeof tails / sizeof tails[0]; i++) {
+        snprintf(topic, sizeof topic, "%s/%s/%s", w->base, device ? device : "+", tails[i]);
+        int rc = link_subscribe(w->session.link, topic);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int run(struct watch *w, const char *device, const char *filter, int64_t seconds)
+{
+    char why[CLI_WHY] = "";
+    int code;
+    w->base = w->session.settings.base;
+    w->show.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+    w->ledger = ledger_create();
+    if (!w->ledger)
+        return cli_fail(CLI_RETRY, "watch", "out of memory");
+    int rc = session_open(&w->session, 0, 10, why, sizeof why);
+    if (rc != 0) {
+        code = cli_fail(CLI_FAILED, "watch", "%s", why);
+    } else if (subscribe(w, device, filter) != 0) {
+        code = cli_fail(CLI_USAGE, "watch", "not a topic filter: %s", filter ? filter : device);
+    } else {
+        session_catch_signals();
+        if (!w->json && !filter)
+            show_heading(&w->show);
+        fflush(stdout);
+        code = loop(w, seconds);
+        if (w->ever_up)
+            summary(w);
+    }
+    session_close(&w->session);
+    ledger_destroy(w->ledger);
+    return code;
+}
+
+int ctl_watch(int argc, char **argv)
+{
+    struct session_options o = {0};
+    const char *device = NULL, *filter = NULL;
+    int64_t seconds = 0;
+    struct watch *w = calloc(1, sizeof *w);
+    if (!w)
+        return cli_fail(CLI_RETRY, "watch", "out of memory");
+    const struct cli_option options[] = {
+        SESSION_OPTIONS(o),
+        {"device", CLI_TEXT, &device, "NAME", "of this gateway only", 0, 0},
+        {"topic", CLI_TEXT, &filter, "FILTER",
+         "this topic filter instead of events, alerts, gaps, reports", 0, 0},
+        {"count", CLI_NUMBER, &w->count, "N", "end after N different messages", 1, 1000000000},
+        {"seconds", CLI_NUMBER, &seconds, "N", "end after N seconds", 1, 1000000000},
+        {"json", CLI_FLAG, &w->json, NULL,
+         "one JSON object a line: topic, payload; the last one is the summary", 0, 0},
+        {0}};
+    const struct cli_command command = {
+        "watch", "", 0,
+        "Shows events, alerts, declared losses and reports as they reach the broker, until it is\n"
+        "interrupted. Tells at the end which items came twice and which are missing. Exit code 4 "
+        "when\n"
+        "--count was not reached within --seconds.",
+        options};
+    int code = cli_parse(&command, argc, argv, NULL);
+    if (code == CLI_GO) {
+        if (device && topic_check_name(device) != 0)
+            code = cli_fail(CLI_USAGE, "watch", "--device: \"%s\" is not a device name", device);
+        else if (device && filter)
+            code = cli_fail(CLI_USAGE, "watch", "--device and --topic exclude each other");
+        else if ((code = session_prepare("watch", &o, &w->session)) == CLI_DONE)
+            code = run(w, device, filter, seconds);
+    }
+    free(w);
+    return code;
+}
