@@ -222,7 +222,7 @@ static int take_iso_time(const char **p, const char *end, int64_t *t_ms)
     if (take_clock(p, end, 0, &seconds) < 0)
         return -EBADMSG;
     int milliseconds = 0;
-    if (*p < end && (**p == '.' || **p == ',') && end - *p > 1 && is_digit((*p)[1])) {
+    if (*p < end && **p == '.' && end - *p > 1 && is_digit((*p)[1])) {
         ++*p;
         for (int weight = 100; *p < end && is_digit(**p); ++*p, weight /= 10)
             milliseconds += weight * (**p - '0');
