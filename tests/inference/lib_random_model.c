@@ -53,7 +53,7 @@ void random_watts(uint64_t *state, float *watts, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         if (random_below(state, 12) == 0)
             level = random_below(state, 3) ? 3000.0f * random_unit(state) : 0.0f;
-        watts[i] = level + 5.0f * random_unit(state);
+        watts[i] = random_below(state, 2) ? (float)(int)level : level + 5.0f * random_unit(state);
         if (random_below(state, 60) == 0)
             watts[i] = random_below(state, 2) ? -50.0f : 3.0e38f;
     }
@@ -79,6 +79,8 @@ static void fill_channels(struct random_model *r, uint64_t *s)
         for (unsigned k = 0; k < MODEL_LEVELS; k++) {
             float u = random_unit(s);
             levels[k] = 3000.0f * u * u * u; /* no libm: the same model on every machine */
+            if (i % 2 == 0) /* whole watts, so that samples hit thresholds exactly */
+                levels[k] = (float)(int)levels[k];
             if (c->feature == MODEL_LOG_DIFF && random_below(s, 2))
                 levels[k] = -levels[k];
             if (k > 0 && random_below(s, 20) == 0)

