@@ -135,7 +135,7 @@ static int add_class(struct dataset_folder *f, size_t *room, const char *root, c
     if (rc == -E2BIG)
         snprintf(why, why_size, "%s: more than %d traces", root, MAX_FILES);
     if (f->count > before)
-        snprintf(f->labels[f->class_count++], DATASET_LABEL_BYTES, "%s", name);
+        memcpy(f->labels[f->class_count++], name, strlen(name) + 1); /* length checked above */
 done:
     free_entries(entries, n);
     free(folder);
