@@ -1,9 +1,10 @@
 /* engine.h - runs an INT8 model: whole windows, or sample by sample (streaming) for many meters.
  *
- * An engine is made once per model: weights are packed for the kernel set in use. It is immutable
- * afterwards and may be shared by threads. What belongs to one meter lives in a state block that
- * the caller owns; two threads must not use one state at the same time. After engine_create nothing
- * here allocates, locks, or makes a system call.
+ * An engine is made once per model: zero points are folded into the biases and the layers put into
+ * the form of the kernel set in use. It is immutable afterwards and may be shared by threads. What
+ * belongs to one meter lives in a state block that the caller owns; two threads must not use one
+ * state at the same time. After engine_create nothing here allocates, locks, or makes a system call
+ * (engine_selftest excepted, which allocates its scratch).
  *
  * Streaming and whole-window results are the same bits, for every kernel set: see DESIGN.md
  * "Streaming".
@@ -18,11 +19,12 @@
 
 struct engine;
 
-/* Makes an engine for m (INT8), which must outlive it. hop: grid samples between two streaming
- * results; 0 takes the model's own; any 1..window is allowed. Kernel set: the best that the
- * processor has and that the environment variable NILM_CPU (a set's name, "scalar" for plain C)
- * permits. Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown or
- * unavailable set), -ENOMEM. */
+/* Makes an engine for m (INT8, from model_decode or keeping the same rules), which must outlive it.
+ * hop: grid samples between two streaming results; 0 takes the model's own; any 1..window is
+ * allowed. State is smallest when hop is a multiple of the product of the pools. Kernel set: the
+ * best that the processor has and that the environment variable NILM_CPU (a set's name, "scalar"
+ * for plain C) permits. Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown
+ * or unavailable set), -ENOMEM. */
 int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
                   size_t why_size);
 void engine_free(struct engine *e);
