@@ -1,6 +1,7 @@
 /* bundle_cmd.c - see bundle_cmd.h. */
 #include "agent/bundle_cmd.h"
 
+#include "agent/candidate.h"
 #include "inference/engine.h"
 
 #include <errno.h>
@@ -18,53 +19,6 @@ __attribute__((format(printf, 4, 5))) static int explain(char *why, size_t why_s
         vsnprintf(why, why_size, format, args);
     va_end(args);
     return rc;
-}
-
-int bundle_cmd_scaling(const struct model *m, char *text, size_t size)
-{
-    static const char *const names[] = {"?", "linear", "log", "log_diff"};
-    size_t used = 0;
-    for (uint32_t i = 0; i < m->channel_count; i++) {
-        const struct model_channel *c = &m->channels[i];
-        int n = snprintf(text + used, size - used, "%s%s:%g", i ? " " : "",
-                         names[c->feature <= MODEL_LOG_DIFF ? c->feature : 0], (double)c->full);
-        if (n < 0 || (size_t)n >= size - used)
-            return -ENOSPC;
-        used += (size_t)n;
-    }
-    return 0;
-}
-
-int bundle_cmd_match(const struct bundle_manifest *manifest, const struct model *m, char *why,
-                     size_t why_size)
-{
-    char scaling[sizeof manifest->input_scaling];
-    int rc = bundle_cmd_scaling(m, scaling, sizeof scaling);
-    if (rc < 0)
-        return explain(why, why_size, rc, "input_scaling: the model's does not fit a manifest");
-    if (strcmp(manifest->family, m->family) != 0)
-        return explain(why, why_size, -EBADMSG, "family: manifest \"%s\", model \"%s\"",
-                       manifest->family, m->family);
-    if (manifest->version != m->version)
-        return explain(why, why_size, -EBADMSG, "version: manifest %u, model %u", manifest->version,
-                       m->version);
-    if (manifest->window != m->window || manifest->period_ms != m->period_ms)
-        return explain(why, why_size, -EBADMSG,
-                       "window: manifest %u samples of %u ms, model %u of %u ms", manifest->window,
-                       manifest->period_ms, m->window, m->period_ms);
-    if (strcmp(manifest->input_scaling, scaling) != 0)
-        return explain(why, why_size, -EBADMSG, "input_scaling: manifest \"%s\", model \"%s\"",
-                       manifest->input_scaling, scaling);
-    if (manifest->label_count != m->class_count)
-        return explain(why, why_size, -EBADMSG, "labels: manifest %u, model %u",
-                       manifest->label_count, m->class_count);
-    for (uint32_t i = 0; i < m->class_count; i++) {
-        if (strncmp(manifest->labels[i], m->labels[i], MODEL_LABEL_BYTES) != 0)
-            return explain(why, why_size, -EBADMSG,
-                           "labels: number %u: manifest \"%s\", model \"%s\"", i,
-                           manifest->labels[i], m->labels[i]);
-    }
-    return 0;
 }
 
 /* An INT8 model must reproduce its golden vectors, and must have some: a device refuses one
@@ -108,7 +62,7 @@ static int build(const struct model *m, const void *bytes, size_t size,
     n = snprintf(manifest.min_agent, sizeof manifest.min_agent, "%s", order->min_agent);
     if (n < 0 || (size_t)n >= sizeof manifest.min_agent)
         return explain(why, why_size, -EINVAL, "min_agent: expected a version like 0.1.0");
-    int rc = bundle_cmd_scaling(m, manifest.input_scaling, sizeof manifest.input_scaling);
+    int rc = candidate_scaling(m, manifest.input_scaling, sizeof manifest.input_scaling);
     if (rc < 0)
         return explain(why, why_size, rc, "input_scaling: the model's does not fit a manifest");
     manifest.labels = calloc(m->class_count, sizeof *manifest.labels);
@@ -166,40 +120,28 @@ static void describe(const struct bundle *b, struct bundle_cmd_report *r)
     r->allow_downgrade = m->allow_downgrade;
 }
 
-int bundle_cmd_verify(const void *data, size_t size, const struct pki_ring *ring, int64_t now_s,
+int bundle_cmd_verify(const void *data, size_t size, const char *keys, int64_t now_s,
                       struct bundle_cmd_report *report, char *why, size_t why_size)
 {
     struct bundle b;
-    struct model *m = NULL;
     memset(report, 0, sizeof *report);
-    int rc = bundle_parse(data, size, &b, why, why_size);
+    if (bundle_parse(data, size, &b, NULL, 0) == 0) {
+        report->readable = 1;
+        describe(&b, report);
+        bundle_free(&b);
+    }
+    void *copy = malloc(size + 1); /* the candidate's from here on */
+    if (copy == NULL)
+        return explain(why, why_size, -ENOMEM, "out of memory");
+    memcpy(copy, data, size);
+    struct candidate *c = candidate_check(copy, size, keys, now_s);
+    if (c == NULL)
+        return explain(why, why_size, -ENOMEM, "out of memory");
+    int rc = c->error;
     if (rc < 0)
-        return rc;
-    report->structure = 1;
-    describe(&b, report);
-    rc = bundle_verify(&b, data, ring, why, why_size);
-    if (rc < 0)
-        goto done;
-    report->signature = 1;
-    rc = model_decode(b.model, b.model_bytes, &m, why, why_size);
-    if (rc < 0)
-        goto done;
-    report->model = 1;
-    report->golden_count = m->golden_count;
-    rc = bundle_cmd_match(&b.manifest, m, why, why_size);
-    if (rc < 0)
-        goto done;
-    report->manifest = 1;
-    rc = check_golden(m, why, why_size);
-    if (rc < 0)
-        goto done;
-    report->golden = 1;
-    report->in_time = b.manifest.expires_s == 0 || now_s < b.manifest.expires_s;
-    if (!report->in_time)
-        rc = explain(why, why_size, -ESTALE, "expires: %lld s ago",
-                     (long long)(now_s - b.manifest.expires_s));
-done:
-    model_free(m);
-    bundle_free(&b);
+        explain(why, why_size, rc, "%s", c->reason);
+    else
+        report->golden_count = c->model->golden_count;
+    candidate_free(c);
     return rc;
 }

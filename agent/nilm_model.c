@@ -186,14 +186,7 @@ static int print_report_json(const struct bundle_cmd_report *r, int rc, const ch
     cJSON_AddBoolToObject(o, "ok", rc == 0);
     if (rc < 0)
         cJSON_AddStringToObject(o, "reason", why);
-    cJSON *checks = cJSON_AddObjectToObject(o, "checks");
-    cJSON_AddBoolToObject(checks, "structure", r->structure);
-    cJSON_AddBoolToObject(checks, "signature", r->signature);
-    cJSON_AddBoolToObject(checks, "model", r->model);
-    cJSON_AddBoolToObject(checks, "manifest", r->manifest);
-    cJSON_AddBoolToObject(checks, "golden", r->golden);
-    cJSON_AddBoolToObject(checks, "in_time", r->in_time);
-    if (r->structure) {
+    if (r->readable) {
         cJSON_AddStringToObject(o, "family", r->family);
         cJSON_AddNumberToObject(o, "version", r->version);
         cJSON_AddStringToObject(o, "name", r->name);
@@ -220,7 +213,7 @@ static void print_report(const char *path, const struct bundle_cmd_report *r)
 
 /* A refused bundle is a result, so with --json it is told there; the exit code says it in any case.
  */
-static int verify_file(const char *path, const struct pki_ring *ring, int json)
+static int verify_file(const char *path, const char *keys, int json)
 {
     char why[WHY_BYTES] = "";
     void *data = NULL;
@@ -229,7 +222,7 @@ static int verify_file(const char *path, const struct pki_ring *ring, int json)
     int rc = cli_read_file(path, BUNDLE_MAX_BYTES, &data, &size);
     if (rc < 0)
         return cli_fail(cli_code(rc), "verify: %s: %s", path, strerror(-rc));
-    rc = bundle_cmd_verify(data, size, ring, (int64_t)time(NULL), &report, why, sizeof why);
+    rc = bundle_cmd_verify(data, size, keys, (int64_t)time(NULL), &report, why, sizeof why);
     free(data);
     if (json && print_report_json(&report, rc, why) != CLI_DONE)
         return CLI_FAILED;
@@ -243,9 +236,7 @@ static int verify_file(const char *path, const struct pki_ring *ring, int json)
 static int command_verify(int argc, char **argv)
 {
     const char *path = NULL, *keys = NULL;
-    char why[WHY_BYTES] = "";
     int json = 0;
-    struct pki_ring *ring;
     struct cli_option options[] = {
         {.name = "bundle",
          .type = CLI_STRING,
@@ -270,12 +261,7 @@ static int command_verify(int argc, char **argv)
     int rc = cli_parse(&command, argc, argv);
     if (rc != CLI_RUN)
         return rc;
-    rc = pki_ring_load(keys, &ring, why, sizeof why);
-    if (rc < 0)
-        return cli_fail(cli_code(rc), "verify: %s", why);
-    int code = verify_file(path, ring, json);
-    pki_ring_free(ring);
-    return code;
+    return verify_file(path, keys, json);
 }
 
 /* --- the program --- */
