@@ -25,7 +25,7 @@ void anomaly_init(struct anomaly *a, const char *meter)
 /* "45 s", "12 min", "3.5 h" */
 static const char *duration_text(double seconds, char *out, size_t size)
 {
-    if (seconds < 120)
+    if (seconds < 300)
         snprintf(out, size, "%.0f s", seconds);
     else if (seconds < 7200)
         snprintf(out, size, "%.0f min", seconds / 60);

@@ -28,7 +28,7 @@ static void fill_run(const struct detector *d, int64_t end_ms, const char *reaso
 
 void detector_current(const struct detector *d, struct detector_run *run)
 {
-    fill_run(d, d->last_ms, "", run);
+    fill_run(d, d->candidate ? d->since_ms : d->last_ms, "", run);
 }
 
 /* Ends the run in progress: at its candidate's stamp, or with the last reading for the reason

@@ -45,7 +45,7 @@ struct detector {
 enum detector_change { DETECTOR_NONE = 0, DETECTOR_ON = 1, DETECTOR_OFF = 2 };
 
 struct detector_run {         /* what is known of a run */
-    int64_t start_ms, end_ms; /* end: of a finished one; else the last reading */
+    int64_t start_ms, end_ms; /* end: of a finished one; else so far */
     double energy_wh, mean_w, peak_w;
     double step_w;      /* the last reading minus the one before the run */
     const char *reason; /* of a finished one: "off", "gap", "stop" */
