@@ -167,7 +167,8 @@ static double power(struct sim *s, const struct planned *run)
 static int64_t next_time(struct sim *s)
 {
     double step = sim_random_range(&s->noise, s->kind->step_min_s, s->kind->step_max_s + 1);
-    return s->t_ms + (int64_t)step * 1000;
+    int64_t midnight = s->day * DAY_MS;
+    return s->t_ms < midnight ? midnight : s->t_ms + (int64_t)step * 1000;
 }
 
 int sim_create(const char *name, uint64_t seed, int64_t start_ms, struct sim **out)

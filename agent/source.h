@@ -1,5 +1,6 @@
-/* source.h - where the readings of a meter come from: replay (files), stdin, sim. One source, one owner thread.
- * Readings carry their own time (Unix ms): the trace's, the simulated one, or that of arrival.
+/* source.h - where the readings of a meter come from: replay (files), stdin, sim. One source, one
+ * owner thread. Readings carry their own time (Unix ms): the trace's, the simulated one, or that of
+ * arrival.
  */
 #ifndef AGENT_SOURCE_H
 #define AGENT_SOURCE_H
@@ -13,37 +14,41 @@ enum source_type { SOURCE_REPLAY = 1, SOURCE_STDIN = 2, SOURCE_SIM = 3 };
 
 struct source_config {
     enum source_type type;
-    const char *files;     /* replay: paths, folders or globs, blank-separated; read in name order */
-    const char *column;    /* replay of plain CSV; NULL: default */
+    const char *files;  /* replay: paths, folders or globs, blank-separated; read in name order */
+    const char *column; /* replay of plain CSV; NULL: default */
     const char *appliance; /* sim: which appliance this meter's circuit carries */
-    const char *truth;     /* sim: CSV file for the ground truth (appliance,start,end,energy_wh), NULL: none */
-    double speed;          /* replay, sim: 1 = real time, N = N times, 0 = as fast as it goes */
-    int loop;              /* replay: begin again at the end, times going on */
-    int rebase;            /* replay, sim: shift times so that the first reading is now */
-    uint64_t seed;         /* sim */
-    int64_t start_ms;      /* sim: time of the first reading; 0: now */
-    int64_t days;          /* sim: 0 = endless */
+    const char
+        *truth; /* sim: CSV file for the ground truth (appliance,start,end,energy_wh), NULL: none */
+    double speed;     /* replay, sim: 1 = real time, N = N times, 0 = as fast as it goes */
+    int loop;         /* replay: begin again at the end, times going on */
+    int rebase;       /* replay, sim: shift times so that the first reading is now */
+    uint64_t seed;    /* sim */
+    int64_t start_ms; /* sim: time of the first reading; 0: now */
+    int64_t days;     /* sim: 0 = endless */
 };
 
 struct source;
 
 /* 0, or -errno with the reason (file, line, key) in why. */
-int source_create(const struct source_config *config, struct source **out, char *why, size_t why_size);
+int source_create(const struct source_config *config, struct source **out, char *why,
+                  size_t why_size);
 void source_destroy(struct source *s);
 
 /* A descriptor to poll for input, or -1. */
 int source_fd(const struct source *s);
 
-/* When to call source_next again, in monotonic ms (0: at once; INT64_MAX: when the descriptor is readable, or never). */
+/* When to call source_next again, in monotonic ms (0: at once; INT64_MAX: when the descriptor is
+ * readable, or never). */
 int64_t source_due(const struct source *s);
 
-/* Takes the next reading that is due at monotonic time mono_ms (now_ms: Unix time for readings without one).
- * 1: *out; 0: none due; -ENODATA: ended; -EBADMSG: unusable input, source_error says what and where, call again. */
+/* Takes the next reading that is due at monotonic time mono_ms (now_ms: Unix time for readings
+ * without one). 1: *out; 0: none due; -ENODATA: ended; -EBADMSG: unusable input, source_error says
+ * what and where, call again. */
 int source_next(struct source *s, int64_t mono_ms, int64_t now_ms, struct trace_reading *out);
 const char *source_error(const struct source *s);
 
-/* Readings with times up to t_ms were consumed in an earlier life: they still come out (the pipeline primes itself with
- * them) but as fast as they can be read, without pacing. */
+/* Readings with times up to t_ms were consumed in an earlier life: they still come out (the
+ * pipeline primes itself with them) but as fast as they can be read, without pacing. */
 void source_resume(struct source *s, int64_t t_ms);
 
 /* Names of the appliances that sim knows, NULL-terminated. */

@@ -1,8 +1,9 @@
 /* test_anomaly.c - what is learned, and what is reported. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <math.h>
 #include <stdio.h>

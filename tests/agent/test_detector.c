@@ -1,10 +1,11 @@
 /* test_detector.c - switching by threshold: the rules of agent/detector.h, against a second
  * implementation that sees the whole series at once, on random series and on measured days
  * (NILM_DATA). */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <glob.h>
 #include <math.h>

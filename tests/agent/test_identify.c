@@ -1,8 +1,9 @@
 /* test_identify.c - evidence of windows into a name. */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <stdio.h>
 #include <string.h>

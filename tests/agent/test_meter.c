@@ -1,9 +1,10 @@
 /* test_meter.c - the pipeline of one meter, and its exact resume after a kill (SPEC 4,
  * agent/meter.h). */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include "agent/sim.h"
 #include "agent/test_meter_world.h"
