@@ -313,7 +313,8 @@ void pki_hex(const uint8_t *bytes, size_t count, char *text)
     text[2 * count] = '\0';
 }
 
-/* Loads a private key that may sign bundles, and a random generator; both to be freed also after an error. */
+/* Loads a private key that may sign bundles, and a random generator; both to be freed also after an
+ * error. */
 static int load_signer(mbedtls_pk_context *key, struct tls_rng *rng, const char *key_path,
                        char key_id[PKI_KEY_ID_BYTES], char *why, size_t why_size)
 {

@@ -1,0 +1,371 @@
+/* channel.c - life of a channel: its number, its thread, its status. The session itself is in
+ * pump.c. */
+#include "transport/channel.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "transport/dial.h"
+#include "transport/frame.h"
+#include "transport/pump.h"
+#include "transport/tls.h"
+
+#define CHANNELS_MAX 64u
+
+struct channel {
+    struct channel_config config;
+    unsigned number;
+    pthread_t thread;
+    int wake_fd; /* eventfd: something below changed */
+    uint8_t secret[FRAME_SECRET_BYTES];
+
+    pthread_mutex_t lock; /* guards what follows */
+    int incoming;         /* our end of a new pair, or -1 */
+    int stop, drop, hold, mqtt5;
+    struct channel_status status;
+};
+
+/* Paho's connect() finds its channel by the port number. */
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct channel *registry[CHANNELS_MAX + 1]; /* [1..CHANNELS_MAX] */
+
+static void wake(struct channel *c)
+{
+    uint64_t one = 1;
+    if (write(c->wake_fd, &one, sizeof one) < 0) {
+        /* The counter is full: the thread is awake anyway. */
+    }
+}
+
+int channel_attach(int fd, unsigned number)
+{
+    int pair[2] = {-1, -1}, error = ECONNREFUSED;
+    pthread_mutex_lock(&registry_lock);
+    struct channel *c = number <= CHANNELS_MAX ? registry[number] : NULL;
+    if (c && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+        error = errno;
+        c = NULL;
+    }
+    if (c && dup3(pair[0], fd, O_CLOEXEC) < 0) {
+        error = errno;
+        close(pair[1]);
+        c = NULL;
+    }
+    if (pair[0] >= 0)
+        close(pair[0]);
+    if (c) {
+        pthread_mutex_lock(&c->lock);
+        if (c->incoming >= 0)
+            close(c->incoming);
+        c->incoming = pair[1];
+        pthread_mutex_unlock(&c->lock);
+        wake(c);
+    }
+    pthread_mutex_unlock(&registry_lock);
+    if (!c)
+        errno = error;
+    return c ? 0 : -1;
+}
+
+/* What the pump looks at when it is woken: the session must end. */
+static enum pump_order order(void *context, int *hold)
+{
+    struct channel *c = context;
+    uint64_t count;
+    if (read(c->wake_fd, &count, sizeof count) < 0) {
+        /* Nothing had been counted. */
+    }
+    pthread_mutex_lock(&c->lock);
+    enum pump_order o = c->drop ? PUMP_DROP : c->stop || c->incoming >= 0 ? PUMP_END : PUMP_GO_ON;
+    *hold = c->hold;
+    pthread_mutex_unlock(&c->lock);
+    return o;
+}
+
+static void set_phase(struct channel *c, enum channel_phase phase, const char *text)
+{
+    pthread_mutex_lock(&c->lock);
+    if (phase == CHANNEL_CLOSED)
+        c->status.reached = c->status.phase;
+    c->status.phase = phase;
+    snprintf(c->status.text, sizeof c->status.text, "%s", text);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void set_failure(struct channel *c, const struct client *tls, int established)
+{
+    char text[320];
+    client_explain(tls, established, text, sizeof text);
+    pthread_mutex_lock(&c->lock);
+    c->status.code = client_code(tls);
+    c->status.alert = client_alert(tls);
+    pthread_mutex_unlock(&c->lock);
+    set_phase(c, CHANNEL_CLOSED, text);
+}
+
+/* The handshake, until deadline. 0: done; else the status says why not. */
+static int handshake(struct channel *c, struct client *tls, int fd, int paho, int64_t deadline)
+{
+    for (;;) {
+        int rc = client_handshake(tls), hold;
+        if (rc == 0)
+            return 0;
+        if (rc != CLIENT_WANT_READ && rc != CLIENT_WANT_WRITE) {
+            set_failure(c, tls, 0);
+            return -1;
+        }
+        struct pollfd p[3] = {{.fd = fd, .events = rc == CLIENT_WANT_READ ? POLLIN : POLLOUT},
+                              {.fd = c->wake_fd, .events = POLLIN},
+                              {.fd = paho, .events = 0}};
+        int64_t left = deadline - dial_now();
+        int n = left > 0 ? poll(p, 3, left > 60000 ? 60000 : (int)left) : 0;
+        if (n > 0 && p[1].revents && order(c, &hold) != PUMP_GO_ON) {
+            set_phase(c, CHANNEL_CLOSED, "");
+            return -1;
+        }
+        if (n > 0 && (p[2].revents & (POLLHUP | POLLERR))) {
+            set_phase(c, CHANNEL_CLOSED, "given up during the TLS handshake");
+            return -1;
+        }
+        if (left <= 0) {
+            set_phase(c, CHANNEL_CLOSED,
+                      "no answer to the TLS handshake in time: the port is open, but nothing "
+                      "speaks TLS there, or the network loses large packets");
+            return -1;
+        }
+    }
+}
+
+/* TCP and TLS; -1 with the status set when there is no session. */
+static int establish(struct channel *c, int paho, int *fd, struct client **tls)
+{
+    int64_t deadline = dial_now() + c->config.timeout_ms;
+    struct addrinfo *addresses = NULL;
+    char text[320];
+
+    set_phase(c, CHANNEL_RESOLVING, "");
+    int rc = dial_resolve(c->config.host, c->config.port, &addresses, text, sizeof text);
+    if (rc == 0) {
+        set_phase(c, CHANNEL_CONNECTING, "");
+        rc = dial_connect(addresses, deadline, paho, fd, text, sizeof text);
+        freeaddrinfo(addresses);
+    }
+    if (rc == 0) {
+        set_phase(c, CHANNEL_HANDSHAKE, "");
+        rc = client_open(&c->config.tls, *fd, tls, text, sizeof text);
+    }
+    if (rc != 0) {
+        set_phase(c, CHANNEL_CLOSED, text);
+        return -1;
+    }
+    if (handshake(c, *tls, *fd, paho, deadline) != 0)
+        return -1;
+    client_describe(*tls, text, sizeof text);
+    set_phase(c, CHANNEL_OPEN, text);
+    return 0;
+}
+
+static void run_session(struct channel *c, int paho)
+{
+    struct client *tls = NULL;
+    int fd = -1;
+    struct pump_config p = {.paho = paho,
+                            .wake = c->wake_fd,
+                            .max_packet = c->config.max_packet,
+                            .secret = c->secret,
+                            .order = order,
+                            .context = c};
+
+    if (establish(c, paho, &fd, &tls) == 0) {
+        pthread_mutex_lock(&c->lock);
+        p.mqtt5 = c->mqtt5;
+        pthread_mutex_unlock(&c->lock);
+        p.tcp = fd;
+        switch (pump_run(&p, tls)) {
+        case PUMP_OURS:
+            set_phase(c, CHANNEL_CLOSED, "");
+            break;
+        case PUMP_THEIRS:
+            set_failure(c, tls, 1);
+            break;
+        case PUMP_BAD_MQTT:
+            set_phase(c, CHANNEL_CLOSED,
+                      "the broker sent something that is not MQTT, or a packet far too large");
+            break;
+        }
+    }
+    client_free(tls);
+    if (fd >= 0)
+        close(fd);
+    close(paho); /* only now: the status is there when Paho looks */
+}
+
+static void *channel_thread(void *context)
+{
+    struct channel *c = context;
+    for (;;) {
+        struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
+        int hold;
+        pthread_mutex_lock(&c->lock);
+        int paho = c->incoming, stop = c->stop;
+        c->incoming = -1;
+        if (paho >= 0 && !stop) {
+            c->drop = 0;
+            c->status = (struct channel_status){.attempt = c->status.attempt + 1, .alert = -1};
+        }
+        pthread_mutex_unlock(&c->lock);
+        if (stop) {
+            if (paho >= 0)
+                close(paho);
+            return NULL;
+        }
+        if (paho >= 0) {
+            run_session(c, paho);
+            continue; /* it may have been woken for us: look before waiting */
+        }
+        (void)poll(&p, 1, -1);
+        (void)order(c, &hold);
+    }
+}
+
+static int enrol(struct channel *c)
+{
+    pthread_mutex_lock(&registry_lock);
+    for (unsigned i = 1; i <= CHANNELS_MAX && c->number == 0; i++)
+        if (!registry[i]) {
+            registry[i] = c;
+            c->number = i;
+        }
+    pthread_mutex_unlock(&registry_lock);
+    return c->number ? 0 : -EMFILE;
+}
+
+int channel_open(const struct channel_config *config, struct channel **out, char *why,
+                 size_t why_size)
+{
+    struct client *check;
+    *out = NULL;
+    if (!channel_is_connect(dlsym(RTLD_DEFAULT, "connect")))
+        return tls_why(why, why_size, ENOTSUP,
+                       "this program's connect() was taken over by another library (LD_PRELOAD?): "
+                       "no private channel to the MQTT library is possible");
+    int rc = client_open(&config->tls, -1, &check, why, why_size);
+    if (rc != 0)
+        return rc;
+    client_free(check);
+    struct channel *c = calloc(1, sizeof *c);
+    if (!c)
+        return tls_why(why, why_size, ENOMEM, "channel: out of memory");
+    c->config = *config;
+    c->incoming = -1;
+    c->status.alert = -1;
+    pthread_mutex_init(&c->lock, NULL);
+    c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    rc = c->wake_fd < 0 ? -errno : 0;
+    if (rc == 0 && getrandom(c->secret, sizeof c->secret, 0) != sizeof c->secret)
+        rc = -EIO;
+    if (rc == 0)
+        rc = enrol(c);
+    if (rc == 0)
+        rc = -pthread_create(&c->thread, NULL, channel_thread, c);
+    if (rc == 0) {
+        *out = c;
+        return 0;
+    }
+    pthread_mutex_lock(&registry_lock);
+    registry[c->number] = NULL;
+    pthread_mutex_unlock(&registry_lock);
+    if (c->wake_fd >= 0)
+        close(c->wake_fd);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+    return tls_why(why, why_size, -rc, "channel: %s", strerror(-rc));
+}
+
+/* Until the thread has flushed its session. */
+static void await_flush(struct channel *c, int flush_ms)
+{
+    int64_t deadline = dial_now() + flush_ms;
+    struct channel_status s;
+    for (;;) {
+        channel_status(c, &s);
+        if (s.phase == CHANNEL_IDLE || s.phase == CHANNEL_CLOSED || dial_now() >= deadline)
+            return;
+        (void)poll(NULL, 0, 5);
+    }
+}
+
+void channel_close(struct channel *c, int flush_ms)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&registry_lock);
+    registry[c->number] = NULL;
+    pthread_mutex_unlock(&registry_lock);
+    if (flush_ms > 0)
+        await_flush(c, flush_ms);
+    pthread_mutex_lock(&c->lock);
+    c->stop = 1;
+    c->drop = 1;
+    pthread_mutex_unlock(&c->lock);
+    wake(c);
+    pthread_join(c->thread, NULL);
+    if (c->incoming >= 0)
+        close(c->incoming);
+    close(c->wake_fd);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+void channel_uri(const struct channel *c, char *text, size_t size)
+{
+    snprintf(text, size, "tcp://255.255.255.255:%u", c->number);
+}
+
+void channel_status(struct channel *c, struct channel_status *out)
+{
+    pthread_mutex_lock(&c->lock);
+    *out = c->status;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_set_mqtt5(struct channel *c, int mqtt5)
+{
+    pthread_mutex_lock(&c->lock);
+    c->mqtt5 = mqtt5;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_hold(struct channel *c, int hold)
+{
+    pthread_mutex_lock(&c->lock);
+    int changed = c->hold != hold;
+    c->hold = hold;
+    pthread_mutex_unlock(&c->lock);
+    if (changed)
+        wake(c);
+}
+
+void channel_drop(struct channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->drop = 1;
+    pthread_mutex_unlock(&c->lock);
+    wake(c);
+}
+
+uint32_t channel_notice(const struct channel *c, const void *payload, size_t size)
+{
+    return frame_notice(c->secret, payload, size);
+}
