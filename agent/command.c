@@ -1,0 +1,152 @@
+#include "agent/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/json.h"
+
+#define ERROR_BYTES 320
+
+struct request {
+    char id[COMMAND_ID_BYTES];
+    const char *command, *meter, *appliance;
+};
+
+static char *reply(const char *id, const char *command, const char *error, cJSON *result)
+{
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "id", id);
+    rc |= json_text(o, "command", command);
+    rc |= o && cJSON_AddBoolToObject(o, "ok", error == NULL) ? 0 : -ENOMEM;
+    if (error)
+        rc |= json_text(o, "error", error);
+    if (result)
+        rc |= json_child(o, "result", result);
+    return json_finish(o, rc);
+}
+
+char *command_refusal(const char *error)
+{
+    return reply("", "", error, NULL);
+}
+
+/* Takes a text member of 1 to max characters, printable ASCII or UTF-8. */
+static int take_text(const cJSON *item, size_t max, const char **out, char *error)
+{
+    const char *s = cJSON_IsString(item) ? item->valuestring : NULL;
+    int bad = !s || !*s || strlen(s) > max || *out != NULL;
+    for (const char *p = s; p && *p; p++)
+        bad |= (unsigned char)*p < 0x20 || *p == 0x7f;
+    if (bad) {
+        snprintf(error, ERROR_BYTES, "%s: expected one text of 1 to %zu characters", item->string,
+                 max);
+        return -EINVAL;
+    }
+    *out = s;
+    return 0;
+}
+
+static int take_members(const cJSON *root, struct request *r, char *error)
+{
+    const char *id = NULL;
+    for (const cJSON *item = root->child; item; item = item->next) {
+        int rc = 0;
+        if (strcmp(item->string, "id") == 0) {
+            rc = take_text(item, COMMAND_ID_BYTES - 1, &id, error);
+            if (rc == 0)
+                snprintf(r->id, sizeof r->id, "%s", id);
+        } else if (strcmp(item->string, "command") == 0) {
+            rc = take_text(item, 32, &r->command, error);
+        } else if (strcmp(item->string, "meter") == 0) {
+            rc = take_text(item, 63, &r->meter, error);
+        } else if (strcmp(item->string, "appliance") == 0) {
+            rc = take_text(item, 63, &r->appliance, error);
+        } else {
+            snprintf(error, ERROR_BYTES,
+                     "unknown member \"%.60s\"; expected id, command, meter, appliance",
+                     item->string);
+            rc = -EINVAL;
+        }
+        if (rc < 0)
+            return rc;
+    }
+    if (!id || !r->command) {
+        snprintf(error, ERROR_BYTES, "%s: required", id ? "command" : "id");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int run_forget(const struct command_target *t, const struct request *r, cJSON **result,
+                      char *error)
+{
+    if (!r->meter) {
+        snprintf(error, ERROR_BYTES, "meter: required by forget");
+        return -EINVAL;
+    }
+    const int count = t->forget(t->context, r->meter, r->appliance, error, ERROR_BYTES);
+    if (count < 0)
+        return count;
+    *result = cJSON_CreateObject();
+    return json_integer(*result, "forgotten", count);
+}
+
+static int run(const struct command_target *t, const struct request *r, cJSON **result, char *error)
+{
+    snprintf(error, ERROR_BYTES, "out of memory"); /* unless told otherwise */
+    if (strcmp(r->command, "forget") == 0)
+        return run_forget(t, r, result, error);
+    if (r->meter || r->appliance) {
+        snprintf(error, ERROR_BYTES, "%s: does not belong to %s", r->meter ? "meter" : "appliance",
+                 r->command);
+        return -EINVAL;
+    }
+    if (strcmp(r->command, "ping") == 0) {
+        *result = cJSON_CreateObject();
+    } else if (strcmp(r->command, "status") == 0) {
+        *result = t->status(t->context);
+    } else if (strcmp(r->command, "models") == 0) {
+        *result = t->models(t->context);
+    } else if (strcmp(r->command, "rollback") == 0) {
+        const int rc = t->rollback(t->context, error, ERROR_BYTES);
+        if (rc < 0)
+            return rc;
+        *result = t->models(t->context);
+    } else {
+        snprintf(error, ERROR_BYTES,
+                 "command: unknown \"%s\"; expected ping, status, models, rollback or forget",
+                 r->command);
+        return -EINVAL;
+    }
+    return *result ? 0 : -ENOMEM;
+}
+
+char *command_run(const struct command_target *target, const char *text, size_t bytes)
+{
+    char error[ERROR_BYTES] = "";
+    struct request r = {.id = ""};
+    cJSON *result = NULL;
+    if (bytes > COMMAND_MAX_BYTES)
+        return command_refusal("command: larger than 4096 bytes");
+    if (memchr(text, '\0', bytes))
+        return command_refusal("command: expected a JSON object, found a NUL byte");
+    /* A copy with its NUL: cJSON then sees the end, and what follows the object. */
+    char copy[COMMAND_MAX_BYTES + 1];
+    memcpy(copy, text, bytes);
+    copy[bytes] = '\0';
+    cJSON *root = cJSON_ParseWithOpts(copy, NULL, 1);
+    if (!cJSON_IsObject(root)) {
+        snprintf(error, sizeof error, "command: expected a JSON object, found %s",
+                 root ? "another value" : "something that is no JSON");
+        cJSON_Delete(root);
+        return command_refusal(error);
+    }
+    const int rc = take_members(root, &r, error) < 0 ? -EINVAL : run(target, &r, &result, error);
+    char *out =
+        reply(r.id, r.command ? r.command : "", rc < 0 ? error : NULL, rc < 0 ? NULL : result);
+    if (rc < 0)
+        cJSON_Delete(result);
+    cJSON_Delete(root);
+    return out;
+}
