@@ -101,7 +101,7 @@ static void truth_is_what_is_measured(void **state)
         }
         assert_int_equal(long_steps, 0);
         print_message("%-16s %4d runs, %8.1f Wh\n", *p, truths, true_wh);
-        assert_in_range(seen, truths - 1, truths + 1);
+        assert_true(abs(seen - truths) <= 1); /* the last one may still run */
         assert_true(fabs(found_wh - true_wh) <= 0.02 * true_wh);
         if (strcmp(*p, "Router") != 0)
             assert_true(truths >= 5);
