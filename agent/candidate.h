@@ -43,4 +43,8 @@ struct candidate *candidate_from_file(const char *path, const char *keys);
 
 void candidate_free(struct candidate *c);
 
+/* The input channels as text, "log:4000 log_diff:4000": what input_scaling of a manifest must say. 0
+ * or -ENOSPC. */
+int candidate_scaling(const struct model *m, char *text, size_t size);
+
 #endif

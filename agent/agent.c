@@ -1,0 +1,339 @@
+#include "agent/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/log.h"
+#include "storage/outbox.h"
+#include "storage/routine.h"
+
+#define CLOCK_SET_MS 1704067200000 /* 2024-01-01: an earlier clock was never set */
+#define PATH_BYTES (CONFIG_TEXT + 32)
+
+int64_t agent_monotonic_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int64_t agent_unix_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* ---- data folder ---- */
+
+/* Makes the folder and those above it. */
+static int make_folder(const char *path)
+{
+    char part[CONFIG_TEXT];
+    snprintf(part, sizeof part, "%s", path);
+    for (char *p = part + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        *p = '/';
+    }
+    return mkdir(part, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* Two agents on one folder would both resume the same runs. The lock goes with the process, however
+ * it ends. */
+static int lock_folder(struct agent *a)
+{
+    char path[PATH_BYTES], text[32] = "";
+    snprintf(path, sizeof path, "%s/nilmd.lock", a->config->data_dir);
+    a->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (a->lock_fd < 0) {
+        log_error("%s: %s", path, strerror(errno));
+        return AGENT_FAILED;
+    }
+    if (flock(a->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        const ssize_t n = pread(a->lock_fd, text, sizeof text - 1, 0);
+        text[n > 0 ? n : 0] = '\0';
+        text[strcspn(text, "\n")] = '\0';
+        log_error("%s: another nilmd (process %s) uses this folder", path,
+                  text[0] ? text : "unknown");
+        return AGENT_FAILED;
+    }
+    const int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(a->lock_fd, 0) < 0 || pwrite(a->lock_fd, text, (size_t)n, 0) != n)
+        log_warning("%s: %s", path, strerror(errno)); /* the number is for people; the lock holds */
+    return 0;
+}
+
+static int open_folder(struct agent *a)
+{
+    const int rc = make_folder(a->config->data_dir);
+    if (rc < 0) {
+        log_error("%s: cannot be made: %s", a->config->data_dir, strerror(-rc));
+        return rc == -ENOSPC ? AGENT_RETRY : AGENT_FAILED;
+    }
+    return lock_folder(a);
+}
+
+/* ---- store ---- */
+
+static void tell_replaced(struct agent *a, const struct store_report *report)
+{
+    struct alert alert = {
+        .alert = "store_replaced", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
+    alert.time_ms = alert.since_ms = agent_unix_ms();
+    snprintf(alert.alert_id, sizeof alert.alert_id, "store_replaced-%" PRId64, alert.time_ms);
+    snprintf(alert.expected, sizeof alert.expected, "a readable database");
+    snprintf(alert.seen, sizeof alert.seen, "%.90s; set aside", report->reason);
+    log_error("store: %s was set aside as %s: %s", a->database, report->set_aside, report->reason);
+    journal_alert(a->journal, &alert);
+}
+
+static void wake(void *context)
+{
+    struct agent *a = context;
+    a->status_dirty = 1;
+    if (a->publisher)
+        publisher_wake(a->publisher);
+}
+
+static int open_store(struct agent *a)
+{
+    struct store_report report;
+    char why[512] = "";
+    snprintf(a->database, sizeof a->database, "%s/nilmd.db", a->config->data_dir);
+    int rc = store_open(a->database, &a->store, &report, why, sizeof why);
+    if (rc < 0) {
+        log_error("store: %s", why);
+        return rc == -EPROTO ? AGENT_FAILED : AGENT_RETRY;
+    }
+    rc = outbox_start(a->store, agent_unix_ms() / 1000, &a->epoch);
+    if (rc < 0) {
+        log_error("store: %s: %s", a->database, store_error(a->store));
+        return AGENT_RETRY;
+    }
+    const struct outbox_caps caps = {a->config->outbox_rows, a->config->outbox_bytes,
+                                     a->config->outbox_age_ms};
+    outbox_limit(a->store, &caps);
+    if (journal_create(a->store, wake, a, &a->journal) < 0)
+        return AGENT_RETRY;
+    journal_limit_history(a->journal, a->config->history_runs);
+    if (report.set_aside[0])
+        tell_replaced(a, &report);
+    return 0;
+}
+
+/* ---- model ---- */
+
+int agent_swap(void *context, const struct engine *engine)
+{
+    struct agent *a = context;
+    const struct engine *old = updater_engine(a->updater);
+    for (size_t i = 0; i < a->meter_count; i++) {
+        if (!a->meters[i].meter || meter_set_engine(a->meters[i].meter, engine) == 0)
+            continue;
+        while (i-- > 0)
+            if (a->meters[i].meter && meter_set_engine(a->meters[i].meter, old) < 0)
+                /* Neither engine fits into memory: without one the meter goes on, as unknown. */
+                meter_set_engine(a->meters[i].meter, NULL);
+        return -ENOMEM;
+    }
+    a->status_dirty = 1;
+    return 0;
+}
+
+static void announce(void *context, const char *state)
+{
+    struct agent *a = context;
+    if (a->publisher)
+        publisher_set(a->publisher, PUBLISHER_MODEL, state);
+}
+
+static int open_models(struct agent *a, char *slots_dir, size_t size)
+{
+    char why[320] = "";
+    snprintf(slots_dir, size, "%s/models", a->config->data_dir);
+    const struct updater_config config = {.device = a->config->device,
+                                          .slots_dir = slots_dir,
+                                          .model_file = a->config->model_file,
+                                          .keys = a->config->model_keys,
+                                          .store = a->store,
+                                          .journal = a->journal,
+                                          .context = a,
+                                          .swap = agent_swap,
+                                          .announce = announce};
+    if (updater_create(&config, &a->updater, why, sizeof why) < 0) {
+        log_error("model: %s", why);
+        return AGENT_RETRY;
+    }
+    return 0;
+}
+
+/* ---- meters ---- */
+
+static void tell_source_failed(struct agent *a, const struct agent_meter *m)
+{
+    struct alert alert = {
+        .alert = "source_failed", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
+    alert.time_ms = alert.since_ms = agent_unix_ms();
+    snprintf(alert.alert_id, sizeof alert.alert_id, "source_failed-%" PRId64, alert.time_ms);
+    snprintf(alert.expected, sizeof alert.expected, "readings for meter %.60s",
+             m->config->meter.name);
+    snprintf(alert.seen, sizeof alert.seen, "%.120s", m->failure);
+    log_error("meter %s: %s", m->config->meter.name, m->failure);
+    journal_alert(a->journal, &alert);
+}
+
+static int open_meter(struct agent *a, struct agent_meter *m, const struct config_meter *config)
+{
+    const struct outcome_sink sink = journal_sink(a->journal);
+    const struct meter_memory memory = journal_memory(a->journal);
+    struct meter_config settings = config->meter;
+    int64_t progress = INT64_MIN;
+    m->config = config;
+    if (settings.quality == EVENT_CLOCK && agent_unix_ms() < CLOCK_SET_MS)
+        settings.quality = EVENT_UNSET;
+    if (meter_create(&settings, updater_engine(a->updater), &sink, &memory, &m->meter) < 0) {
+        snprintf(m->failure, sizeof m->failure, "out of memory");
+        return -ENOMEM;
+    }
+    int rc = journal_restore(a->journal, settings.name, m->meter, &progress);
+    if (rc < 0)
+        log_error("meter %s: what it knew cannot be read: %s", settings.name,
+                  store_error(a->store));
+    rc = source_create(&config->source, &m->source, m->failure, sizeof m->failure);
+    if (rc < 0)
+        return rc;
+    if (progress != INT64_MIN)
+        source_resume(m->source, progress);
+    return 0;
+}
+
+static int open_meters(struct agent *a)
+{
+    size_t usable = 0;
+    a->meters = calloc(a->config->meter_count, sizeof *a->meters);
+    if (!a->meters)
+        return AGENT_RETRY;
+    a->meter_count = a->config->meter_count;
+    for (size_t i = 0; i < a->meter_count; i++) {
+        struct agent_meter *m = &a->meters[i];
+        if (open_meter(a, m, &a->config->meters[i]) < 0) {
+            m->ended = 1;
+            tell_source_failed(a, m);
+        } else {
+            usable++;
+        }
+    }
+    if (usable == 0)
+        log_error(
+            "no meter has readings: nothing will be detected until the configuration is mended");
+    return 0;
+}
+
+/* ---- commands ---- */
+
+static int command_rollback(void *context, char *why, size_t why_size)
+{
+    struct agent *a = context;
+    return updater_rollback(a->updater, why, why_size);
+}
+
+static int command_forget(void *context, const char *meter, const char *appliance, char *why,
+                          size_t why_size)
+{
+    struct agent *a = context;
+    size_t i = 0;
+    while (i < a->meter_count && strcmp(a->meters[i].config->meter.name, meter) != 0)
+        i++;
+    if (i == a->meter_count) {
+        snprintf(why, why_size, "meter: there is no meter \"%s\"", meter);
+        return -ENOENT;
+    }
+    const int count = routine_forget(a->store, meter, appliance);
+    if (count < 0)
+        snprintf(why, why_size, "store: %s", store_error(a->store));
+    else
+        log_info("command: forgot %d routine(s) of meter %s", count, meter);
+    return count;
+}
+
+/* ---- all together ---- */
+
+static void open_control(struct agent *a)
+{
+    char path[PATH_BYTES], why[PATH_BYTES + 128] = "";
+    snprintf(path, sizeof path, "%s/nilmd.sock", a->config->data_dir);
+    if (control_open(path, &a->control, why, sizeof why) < 0)
+        log_error("control socket: %s; nilmctl cannot reach this agent", why);
+}
+
+int agent_start(struct agent *a, const struct agent_options *options, const struct config *config,
+                int signal_fd)
+{
+    static char slots_dir[PATH_BYTES]; /* outlives the updater */
+    memset(a, 0, sizeof *a);
+    a->options = options;
+    a->config = config;
+    a->signal_fd = signal_fd;
+    a->lock_fd = -1;
+    a->commands =
+        (struct command_target){a, status_command, status_models, command_rollback, command_forget};
+    a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (a->event_fd < 0)
+        return AGENT_RETRY;
+    int rc = open_folder(a);
+    if (rc == 0)
+        rc = open_store(a);
+    if (rc == 0)
+        rc = open_models(a, slots_dir, sizeof slots_dir);
+    if (rc != 0)
+        return rc;
+    if (config->broker_host[0]) {
+        rc = publisher_start(config, a->database, a->event_fd, &a->publisher);
+        if (rc < 0) {
+            log_error("publisher: %s", strerror(-rc));
+            return AGENT_RETRY;
+        }
+    } else {
+        log_warning("broker: none is configured ([broker] url); events are stored, not published");
+    }
+    updater_start(a->updater);
+    rc = open_meters(a);
+    if (rc == 0)
+        open_control(a);
+    return rc;
+}
+
+void agent_stop(struct agent *a)
+{
+    char *last = a->updater && a->meters ? status_text(a, "stopped") : NULL;
+    control_close(a->control);
+    for (size_t i = 0; i < a->meter_count; i++) {
+        source_destroy(a->meters[i].source);
+        meter_destroy(a->meters[i].meter);
+    }
+    journal_destroy(a->journal);
+    a->journal = NULL;
+    publisher_stop(a->publisher, last);
+    a->publisher = NULL;
+    updater_destroy(a->updater);
+    store_close(a->store);
+    free(a->meters);
+    free(last);
+    if (a->event_fd >= 0)
+        close(a->event_fd);
+    if (a->lock_fd >= 0)
+        close(a->lock_fd);
+}

@@ -1,0 +1,278 @@
+/* loop.c - the main thread's loop: readings to meters, commands, bundles, signals, the passing of
+ * time. */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "agent/log.h"
+#include "agent/notify.h"
+
+#define BATCH                                                                                      \
+    64 /* readings of one meter before the next meter, and the rest of the loop, have their turn   \
+        */
+#define TICK_MS 1000
+#define STATUS_MS 60000 /* the retained status is renewed at least so often */
+#define FDS (2 + CONTROL_FDS + CONFIG_METERS)
+
+/* ---- readings ---- */
+
+static void tell_bad_input(struct agent_meter *m)
+{
+    const uint64_t n = ++m->bad_input;
+    if (n <= 10 || n % 1000 == 0)
+        log_warning("meter %s: %s%s", m->config->meter.name, source_error(m->source),
+                    n == 10 ? " (further ones: one line in a thousand)" : "");
+}
+
+static void end_source(struct agent *a, struct agent_meter *m)
+{
+    struct meter_status s;
+    m->ended = 1;
+    m->more = 0;
+    a->status_dirty = 1;
+    meter_finish(m->meter);
+    meter_get_status(m->meter, &s);
+    log_info("meter %s: the source ended after %" PRIu64 " readings, %" PRIu64 " events",
+             m->config->meter.name, s.readings, s.events);
+}
+
+/* Takes up to BATCH readings that are due. */
+static void read_meter(struct agent *a, struct agent_meter *m)
+{
+    const int64_t mono = agent_monotonic_ms(), now = agent_unix_ms();
+    m->more = 0;
+    for (int i = 0; i < BATCH; i++) {
+        struct trace_reading r;
+        const int rc = source_next(m->source, mono, now, &r);
+        if (rc == 0)
+            return;
+        if (rc == -EBADMSG) {
+            tell_bad_input(m);
+        } else if (rc < 0) {
+            if (rc != -ENODATA)
+                log_error("meter %s: %s", m->config->meter.name, source_error(m->source));
+            end_source(a, m);
+            return;
+        } else {
+            if (m->last_mono_ms == 0)
+                a->status_dirty = 1;
+            m->last_ms = r.t_ms;
+            m->last_mono_ms = mono;
+            /* Backward and impossible readings are counted by the meter. */
+            meter_reading(m->meter, r.t_ms, r.watts);
+        }
+    }
+    m->more = 1;
+}
+
+static int is_due(const struct agent_meter *m, const struct pollfd *fds, int64_t mono)
+{
+    if (m->ended)
+        return 0;
+    return m->more || source_due(m->source) <= mono ||
+           (m->poll_index >= 0 && fds[m->poll_index].revents);
+}
+
+/* The disk refuses and the queue is nearly full: what is not read is not lost (a file, a pipe). */
+static int may_read(const struct agent *a)
+{
+    return !journal_full(a->journal);
+}
+
+/* Silence is judged in the readings' own time: the last one's time plus what has passed since.
+ * Recorded and simulated readings carry their gaps in themselves. */
+static void tick_meter(struct agent_meter *m, int64_t mono)
+{
+    if (m->ended || m->config->source.type != SOURCE_STDIN || m->last_mono_ms == 0)
+        return;
+    meter_tick(m->meter, m->last_ms + (mono - m->last_mono_ms));
+}
+
+/* ---- signals, bundles, commands ---- */
+
+static void reload(struct agent *a)
+{
+    char why[512] = "";
+    struct config *c = NULL;
+    if (config_load(a->options->config_path, &c, why, sizeof why) < 0) {
+        log_error("reload: %s; nothing is changed", why);
+        return;
+    }
+    log_set_level(c->log_level);
+    log_info("reload: [log] level is taken over; anything else needs a restart");
+    config_free(c);
+}
+
+static void take_signals(struct agent *a)
+{
+    struct signalfd_siginfo info;
+    while (read(a->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            reload(a);
+            continue;
+        }
+        log_info("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
+        a->stop = 1;
+    }
+}
+
+static void take_messages(struct agent *a)
+{
+    uint64_t count;
+    struct publisher_message m;
+    if (!a->publisher)
+        return;
+    if (read(a->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_warning("eventfd: %s", strerror(errno));
+    while (publisher_take(a->publisher, &m)) {
+        if (m.candidate) {
+            updater_apply(a->updater, m.candidate);
+            a->status_dirty = 1;
+            continue;
+        }
+        char *reply = command_run(&a->commands, m.command, m.command_bytes);
+        if (!reply || publisher_reply(a->publisher, reply) < 0)
+            log_warning("command: a reply is lost");
+        free(reply);
+        free(m.command);
+    }
+}
+
+static char *answer(void *context, const char *line, size_t bytes)
+{
+    struct agent *a = context;
+    return command_run(&a->commands, line, bytes);
+}
+
+/* ---- time ---- */
+
+static void renew_status(struct agent *a, int64_t mono)
+{
+    if (!a->publisher || (!a->status_dirty && mono - a->status_at < STATUS_MS))
+        return;
+    char *text = status_text(a, "online");
+    if (text)
+        publisher_set(a->publisher, PUBLISHER_STATUS, text);
+    free(text);
+    a->status_dirty = 0;
+    a->status_at = mono;
+}
+
+static int all_ended(const struct agent *a)
+{
+    for (size_t i = 0; i < a->meter_count; i++)
+        if (!a->meters[i].ended)
+            return 0;
+    return 1;
+}
+
+/* With exit_when_done: is everything read, stored and acknowledged? */
+static void check_done(struct agent *a, int64_t mono)
+{
+    struct publisher_stats s = {.drained = 1};
+    struct journal_stats j;
+    if (!a->options->exit_when_done || !all_ended(a))
+        return;
+    if (a->done_since == 0)
+        a->done_since = mono;
+    journal_get_stats(a->journal, &j);
+    if (a->publisher)
+        publisher_get_stats(a->publisher, &s);
+    if (j.waiting == 0 && s.drained) {
+        log_info("all sources ended%s: done",
+                 a->publisher ? " and all events are acknowledged" : "");
+        a->stop = 1;
+    } else if (mono - a->done_since >= a->options->drain_timeout_ms) {
+        log_error("gave up draining: %" PRIu64 " outcomes not stored, broker: %s", j.waiting,
+                  s.state);
+        a->exit_code = AGENT_TIMED_OUT;
+        a->stop = 1;
+    }
+}
+
+static void tick(struct agent *a, int64_t mono)
+{
+    if (a->watchdog_ms > 0 && mono >= a->watchdog_at) {
+        notify_send("WATCHDOG=1");
+        a->watchdog_at = mono + a->watchdog_ms;
+    }
+    if (mono < a->tick_at)
+        return;
+    a->tick_at = mono + TICK_MS;
+    journal_flush(a->journal);
+    for (size_t i = 0; i < a->meter_count; i++)
+        tick_meter(&a->meters[i], mono);
+    renew_status(a, mono);
+    check_done(a, mono);
+}
+
+/* ---- the loop ---- */
+
+/* Fills the poll set; returns its size. *wait: how long to poll. */
+static int prepare(struct agent *a, struct pollfd *fds, int *control_at, int *control_count,
+                   int *wait)
+{
+    const int64_t mono = agent_monotonic_ms();
+    int64_t next = a->tick_at;
+    int n = 0;
+    if (a->watchdog_ms > 0 && a->watchdog_at < next)
+        next = a->watchdog_at;
+    fds[n++] = (struct pollfd){.fd = a->signal_fd, .events = POLLIN};
+    fds[n++] = (struct pollfd){.fd = a->event_fd, .events = POLLIN};
+    *control_at = n;
+    *control_count = a->control ? control_fds(a->control, fds + n) : 0;
+    n += *control_count;
+    for (size_t i = 0; i < a->meter_count; i++) {
+        struct agent_meter *m = &a->meters[i];
+        m->poll_index = -1;
+        if (m->ended || !may_read(a))
+            continue;
+        const int fd = source_fd(m->source);
+        const int64_t due = m->more ? mono : source_due(m->source);
+        if (due < next)
+            next = due;
+        if (fd >= 0) {
+            m->poll_index = n;
+            fds[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+        }
+    }
+    *wait = next > mono ? (int)(next - mono) : 0;
+    return n;
+}
+
+int agent_run(struct agent *a)
+{
+    struct pollfd fds[FDS];
+    a->tick_at = agent_monotonic_ms();
+    a->watchdog_ms = notify_watchdog_ms();
+    a->status_dirty = 1;
+    notify_send("READY=1");
+    while (!a->stop) {
+        int control_at = 0, control_count = 0, wait = 0;
+        const int n = prepare(a, fds, &control_at, &control_count, &wait);
+        if (poll(fds, (nfds_t)n, wait) < 0 && errno != EINTR) {
+            log_error("poll: %s", strerror(errno));
+            return AGENT_RETRY;
+        }
+        const int64_t mono = agent_monotonic_ms();
+        if (fds[0].revents)
+            take_signals(a);
+        if (fds[1].revents)
+            take_messages(a);
+        if (a->control)
+            control_handle(a->control, fds + control_at, control_count, mono, answer, a);
+        for (size_t i = 0; i < a->meter_count && may_read(a); i++)
+            if (is_due(&a->meters[i], fds, mono))
+                read_meter(a, &a->meters[i]);
+        tick(a, mono);
+    }
+    notify_send("STOPPING=1");
+    return a->exit_code;
+}

@@ -1,0 +1,163 @@
+/* status.c - what the agent tells about itself: the retained status, and the answers of status and
+ * models. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/agent.h"
+#include "agent/json.h"
+#include "storage/outbox.h"
+
+static const char *const types[] = {"", "replay", "stdin", "sim"};
+
+static cJSON *describe_meter(const struct agent_meter *m)
+{
+    struct meter_status s = {0};
+    cJSON *o = cJSON_CreateObject();
+    if (m->meter)
+        meter_get_status(m->meter, &s);
+    const char *state = !m->source || !m->meter ? "failed"
+                        : m->ended              ? "ended"
+                        : s.readings == 0       ? "waiting"
+                        : s.on                  ? "on"
+                                                : "off";
+    int rc = json_text(o, "name", m->config->meter.name);
+    rc |= json_text(o, "type", types[m->config->source.type]);
+    rc |= json_text(o, "state", state);
+    rc |= json_text(o, "appliance", s.on ? s.appliance : "");
+    rc |= json_unsigned(o, "samples", s.readings);
+    rc |= json_integer(o, "last", s.readings ? s.last_ms : 0);
+    if (rc < 0) {
+        cJSON_Delete(o);
+        return NULL;
+    }
+    return o;
+}
+
+static int add_meters(struct agent *a, cJSON *root)
+{
+    cJSON *list = root ? cJSON_AddArrayToObject(root, "meters") : NULL;
+    for (size_t i = 0; i < a->meter_count; i++) {
+        cJSON *meter = describe_meter(&a->meters[i]);
+        if (!list || !meter || !cJSON_AddItemToArray(list, meter)) {
+            cJSON_Delete(meter);
+            return -ENOMEM;
+        }
+    }
+    return list ? 0 : -ENOMEM;
+}
+
+static int add_model(struct agent *a, cJSON *root)
+{
+    struct updater_info info;
+    updater_get_info(a->updater, &info);
+    if (!info.family[0])
+        return root && cJSON_AddNullToObject(root, "model") ? 0 : -ENOMEM;
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "family", info.family);
+    rc |= json_unsigned(o, "version", info.version);
+    rc |= json_text(o, "name", info.name);
+    return json_child(root, "model", o) | rc;
+}
+
+static int add_outbox(struct agent *a, cJSON *root)
+{
+    struct outbox_stats s = {.next_seq = 1};
+    cJSON *o = cJSON_CreateObject();
+    if (outbox_statistics(a->store, &s) < 0)
+        s.next_seq = s.next_seq ? s.next_seq : 1;
+    int rc = json_unsigned(o, "rows", s.rows);
+    rc |= json_unsigned(o, "bytes", s.bytes);
+    rc |= json_unsigned(o, "next_seq", s.next_seq);
+    rc |= json_unsigned(o, "dropped", s.dropped);
+    rc |= json_unsigned(o, "parked", s.parked);
+    return json_child(root, "outbox", o) | rc;
+}
+
+static int add_all(struct agent *a, cJSON *root, const char *state)
+{
+    int rc = json_text(root, "state", state);
+    rc |= json_text(root, "device", a->config->device);
+    rc |= json_text(root, "agent", NILM_VERSION);
+    rc |= json_integer(root, "epoch", a->epoch);
+    rc |= json_integer(root, "time", agent_unix_ms());
+    rc |= add_model(a, root);
+    rc |= add_meters(a, root);
+    rc |= add_outbox(a, root);
+    return rc;
+}
+
+char *status_text(struct agent *a, const char *state)
+{
+    cJSON *root = cJSON_CreateObject();
+    const int rc = add_all(a, root, state);
+    return json_finish(root, rc);
+}
+
+static int add_link(struct agent *a, cJSON *root)
+{
+    struct publisher_stats s = {.state = "no broker is configured"};
+    cJSON *o = cJSON_CreateObject();
+    if (a->publisher)
+        publisher_get_stats(a->publisher, &s);
+    int rc = o && cJSON_AddBoolToObject(o, "connected", s.connected) ? 0 : -ENOMEM;
+    rc |= json_text(o, "text", s.state);
+    rc |= json_unsigned(o, "sessions", s.sessions);
+    rc |= json_unsigned(o, "sent", s.sent);
+    rc |= json_unsigned(o, "acknowledged", s.acknowledged);
+    rc |= json_unsigned(o, "failed", s.failed);
+    return json_child(root, "link", o) | rc;
+}
+
+static int add_journal(struct agent *a, cJSON *root)
+{
+    struct journal_stats s;
+    struct store_usage usage = {0};
+    cJSON *o = cJSON_CreateObject();
+    journal_get_stats(a->journal, &s);
+    if (store_usage(a->store, &usage) < 0)
+        memset(&usage, 0, sizeof usage);
+    int rc = json_unsigned(o, "committed", s.committed);
+    rc |= json_unsigned(o, "waiting", s.waiting);
+    rc |= json_unsigned(o, "lost", s.lost);
+    rc |= json_unsigned(o, "failures", s.failures);
+    rc |= json_unsigned(o, "database_bytes", usage.database_bytes);
+    rc |= json_unsigned(o, "written_bytes", usage.written_bytes);
+    return json_child(root, "journal", o) | rc;
+}
+
+cJSON *status_command(void *agent)
+{
+    struct agent *a = agent;
+    cJSON *root = cJSON_CreateObject();
+    int rc = add_all(a, root, "online");
+    rc |= add_link(a, root);
+    rc |= add_journal(a, root);
+    if (rc == 0)
+        return root;
+    cJSON_Delete(root);
+    return NULL;
+}
+
+cJSON *status_models(void *agent)
+{
+    struct agent *a = agent;
+    struct updater_info info;
+    updater_get_info(a->updater, &info);
+    const char active[] = {info.slots.active, '\0'}, previous[] = {info.slots.previous, '\0'};
+    cJSON *root = cJSON_CreateObject(), *slots = cJSON_CreateObject();
+    int rc = json_text(root, "family", info.family);
+    rc |= json_unsigned(root, "version", info.version);
+    rc |= json_text(root, "name", info.name);
+    rc |= json_text(root, "from", info.from);
+    rc |= json_text(slots, "active", active);
+    rc |= json_unsigned(slots, "version", info.slots.version);
+    rc |= json_text(slots, "previous", previous);
+    rc |= json_unsigned(slots, "previous_version", info.slots.previous_version);
+    rc |= json_unsigned(slots, "highest", info.slots.highest);
+    rc |= json_child(root, "slots", slots);
+    if (rc == 0)
+        return root;
+    cJSON_Delete(root);
+    return NULL;
+}
