@@ -45,16 +45,15 @@ void doctor_finding(struct doctor *d, const char *check, enum doctor_level level
 static void examine(struct doctor *d)
 {
     static void (*const checks[])(struct doctor * d) = {
-        doctor_check_meters, doctor_check_clock,  doctor_check_data,
-        doctor_check_store,  doctor_check_agent,  doctor_check_certificates,
-        doctor_check_ring,   doctor_check_models, doctor_check_broker};
+        doctor_check_clock,        doctor_check_data, doctor_check_store,  doctor_check_agent,
+        doctor_check_certificates, doctor_check_ring, doctor_check_models, doctor_check_broker};
     struct config *c = NULL;
     char why[CLI_WHY] = "";
     if (config_load(d->config_path, &c, why, sizeof why) != 0) {
         doctor_finding(d, "configuration", DOCTOR_FAULT,
                        access(d->config_path, F_OK) != 0
                            ? "make one with nilmctl provision, or name another with --config"
-                           : "mend that line; nilmd --check-config checks again",
+                           : "mend it; nilmd --check-config checks again",
                        "%s", why);
         return;
     }
@@ -83,7 +82,7 @@ static int verdict(struct doctor *d)
     } else if (wrong == 0) {
         printf("\nNothing is wrong.\n");
     } else {
-        printf("\n%d faults, %d warnings.\n", d->faults + d->later, d->warnings);
+        printf("\nfaults: %d, warnings: %d\n", d->faults + d->later, d->warnings);
     }
     return code;
 }

@@ -30,7 +30,6 @@ void doctor_check_clock(struct doctor *d);
 void doctor_check_data(struct doctor *d);   /* data_dir: writable, free space */
 void doctor_check_store(struct doctor *d);  /* database: opens, size, what waits */
 void doctor_check_agent(struct doctor *d);  /* control socket */
-void doctor_check_meters(struct doctor *d);
 void doctor_check_certificates(struct doctor *d);
 void doctor_check_ring(struct doctor *d);
 void doctor_check_models(struct doctor *d);

@@ -1,4 +1,4 @@
-/* doctor_local.c - checks of this machine: clock, data folder, database, agent, meters. */
+/* doctor_local.c - checks of this machine: clock, data folder, database, agent. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,11 +146,4 @@ void doctor_check_agent(struct doctor *d)
         doctor_finding(d, "agent", DOCTOR_FAULT, "look at its log, restart it", "%s", why);
     }
     cJSON_Delete(status);
-}
-
-void doctor_check_meters(struct doctor *d)
-{
-    if (d->config->meter_count == 0)
-        doctor_finding(d, "meters", DOCTOR_FAULT, "add a section [meter:NAME] with its type",
-                       "none is configured: there is nothing to recognise");
 }

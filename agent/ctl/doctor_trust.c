@@ -13,7 +13,7 @@
 #include "transport/pki.h"
 
 #define DAY 86400
-#define WARN_DAYS 30
+#define WARN_DAYS 14
 
 #define RENEW "have the CA sign the request again, then nilmctl provision --cert"
 

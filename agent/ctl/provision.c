@@ -306,12 +306,13 @@ static int report(struct provision *p)
         printf("nothing to change\n");
     printf("key        %s (stays on this device)\n", p->key);
     if (p->ready)
-        printf("ready      start it: nilmd --config %s; check it: nilmctl doctor --config %s\n",
-               p->conf, p->conf);
+        printf("ready      add its meters to %s,\n"
+               "           check it: nilmctl doctor --config %s, start it: nilmd --config %s\n",
+               p->conf, p->conf, p->conf);
     else
-        printf("request    %s\nnext       have your CA sign the request, then run this again with "
-               "--ca "
-               "CA --cert CERTIFICATE\n",
+        printf("request    %s\n"
+               "next       have your CA sign the request, then run this again with\n"
+               "           --ca CA --cert CERTIFICATE added\n",
                p->csr);
     return CLI_DONE;
 }
@@ -350,7 +351,7 @@ int ctl_provision(int argc, char **argv)
         "Makes the key of this gateway (it never leaves it), the certificate request and the\n"
         "configuration; with --ca and --cert checks and installs the certificate. Running it "
         "again\n"
-        "changes only what differs, and never the key.",
+        "with the same options changes only what differs, and never the key.",
         options};
     int code = cli_parse(&command, argc, argv, NULL);
     if (code != CLI_GO)

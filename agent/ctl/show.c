@@ -35,7 +35,7 @@ static void line_start(const struct show *s, const char *colour, const cJSON *o,
                        const struct topic_parts *topic)
 {
     char stamp[CLI_STAMP];
-    printf("%s%s  %-12s ", s->colour ? colour : "", stamp_of(o, "time", stamp), topic->name);
+    printf("%s%-19s  %-12s ", s->colour ? colour : "", stamp_of(o, "time", stamp), topic->name);
 }
 
 static void line_end(const struct show *s, const cJSON *o)
