@@ -32,22 +32,29 @@ static int parse_list(const char *text, uint32_t *values)
     return n;
 }
 
+/* "log,linear:250": a feature and, after a colon, its own full scale. */
 static int parse_features(const char *text, float full, struct model *m)
 {
     static const char *const names[] = {"linear", "log", "log-diff"}; /* enum model_feature - 1 */
 
     m->channel_count = 0;
     while (*text) {
-        size_t length = strcspn(text, ",");
-        int found = 0;
+        size_t length = strcspn(text, ":,");
+        struct model_channel c = {.full = full};
         for (int f = 0; f < 3; f++)
             if (strlen(names[f]) == length && !strncmp(text, names[f], length))
-                found = f + 1;
-        if (!found || m->channel_count == MODEL_MAX_CHANNELS)
+                c.feature = (enum model_feature)(f + 1);
+        text += length;
+        if (*text == ':') {
+            char *end;
+            c.full = strtof(text + 1, &end);
+            text = end;
+        }
+        if (!c.feature || !(c.full > 0.0f && c.full <= 1e7f) || (*text && *text != ',') ||
+            m->channel_count == MODEL_MAX_CHANNELS)
             return -EINVAL;
-        m->channels[m->channel_count++] =
-            (struct model_channel){.feature = (enum model_feature)found, .full = full};
-        text += length + (text[length] == ',');
+        m->channels[m->channel_count++] = c;
+        text += *text == ',';
     }
     return m->channel_count ? 0 : -EINVAL;
 }
@@ -210,7 +217,7 @@ int workshop_train(int argc, char **argv)
          .type = CLI_STRING,
          .value = &r.features,
          .argument = "LIST",
-         .help = "input channels: linear, log, log-diff"},
+         .help = "input channels: linear, log, log-diff, each with :W for a full scale of its own"},
         {.name = "full",
          .type = CLI_FLOAT,
          .value = &r.full,

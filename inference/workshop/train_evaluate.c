@@ -69,3 +69,79 @@ int train_evaluate(const struct net *net, const struct model_channel *channels,
     free(e.probabilities);
     return rc;
 }
+
+#define UNFOLD_SHARDS 24u
+
+/* Sets layer i's normalization to the identity on what its product gives, measured over some
+ * shards. */
+static void unfold_layer(struct net *net, uint32_t i, const struct model_channel *channels,
+                         const struct dataset *d, const struct train_sampler *sampler,
+                         const struct train_options *options, struct net_work *work, float *watts)
+{
+    const struct net_layer *l = &net->layers[i];
+    const struct net_mode mode = {.train = 1};
+    double mean[MODEL_MAX_WIDTH] = {0}, variance[MODEL_MAX_WIDTH] = {0};
+    uint32_t label;
+
+    for (uint32_t s = 0; s < UNFOLD_SHARDS; s++) {
+        for (uint32_t k = 0; k < TRAIN_SHARD; k++)
+            train_draw(d, sampler, options, channels, net->channels, s, k, watts,
+                       net_work_input(work) + (size_t)k * net->window * net->channels, &label);
+        (void)net_forward(net, work, TRAIN_SHARD, &mode);
+        for (uint32_t c = 0; c < l->out_channels; c++) {
+            mean[c] += (double)net_work_stats(work)[l->mean + c] / UNFOLD_SHARDS;
+            variance[c] += (double)net_work_stats(work)[l->variance + c] / UNFOLD_SHARDS;
+        }
+    }
+    for (uint32_t c = 0; c < l->out_channels; c++) {
+        net->stats[l->mean + c] = (float)mean[c];
+        net->stats[l->variance + c] = (float)variance[c];
+        net->params[l->gamma + c] = (float)sqrt(variance[c] + 1e-5);
+        net->params[l->bias + c] += (float)mean[c];
+    }
+}
+
+int train_unfold(const struct net *net, const struct model_channel *channels,
+                 const struct dataset *d, uint64_t seed, struct net **out)
+{
+    struct net_layer layers[MODEL_MAX_LAYERS];
+    struct train_sampler sampler = {0};
+    struct train_options options;
+    struct net_work *work = NULL;
+    float *watts = malloc((net->window + 1u) * sizeof(*watts));
+    int rc;
+
+    *out = NULL;
+    train_defaults(&options);
+    options.seed = seed;
+    memcpy(layers, net->layers, sizeof(layers));
+    for (uint32_t i = 0; i < net->layer_count; i++)
+        layers[i].norm = layers[i].op == MODEL_CONV1D;
+    rc = watts ? net_from_layers(net->head, net->window, net->channels, layers, net->layer_count,
+                                 out, NULL, 0)
+               : -ENOMEM;
+    if (!rc)
+        rc = net_work_create(*out, TRAIN_SHARD, &work);
+    if (!rc)
+        rc = train_sampler_create(d, &sampler);
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++) {
+        const struct net_layer *from = &net->layers[i], *to = &(*out)->layers[i];
+        memcpy((*out)->params + to->weights, net->params + from->weights,
+               from->weight_count * sizeof(float));
+        if (from->weight_count)
+            memcpy((*out)->params + to->bias, net->params + from->bias,
+                   from->out_channels * sizeof(float));
+    }
+    /* in order: what a layer sees depends on those before it, not on its own normalization */
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++)
+        if ((*out)->layers[i].norm)
+            unfold_layer(*out, i, channels, d, &sampler, &options, work, watts);
+    if (rc) {
+        net_free(*out);
+        *out = NULL;
+    }
+    net_work_free(work);
+    train_sampler_free(&sampler);
+    free(watts);
+    return rc;
+}

@@ -1,0 +1,156 @@
+/* cmd_finetune.c - `nilm-model finetune`: trains an FP32 model file further, after pruning or on
+ * other data. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "inference/workshop/convert.h"
+#include "inference/workshop/train_command.h"
+#include "inference/workshop/workshop.h"
+
+struct request {
+    const char *model, *dir, *out;
+    int split, split_given, json, no_norm;
+    uint32_t stride, version;
+    uint64_t split_seed;
+    struct train_options train;
+};
+
+static int tune(const struct request *r, const struct model *source, struct train_data *data,
+                struct net **net, struct train_outcome *outcome, char *why, size_t why_size)
+{
+    struct net *norm = NULL;
+    int rc = convert_from_model(source, net, why, why_size);
+
+    if (!rc && !r->no_norm) {
+        rc = train_unfold(*net, source->channels, data->train, r->train.seed, &norm);
+        if (!rc) {
+            net_free(*net);
+            *net = norm;
+        }
+    }
+    return rc ? rc : train_command_run(*net, source, data, &r->train, outcome, why, why_size);
+}
+
+static int describe(const struct model *source, const struct dataset_options *o,
+                    const struct train_outcome *outcome, int argc, char **argv, char *meta)
+{
+    int rc = -ENOSPC;
+
+    if (strlen(source->meta) >= TRAIN_META_BYTES)
+        return -ENOSPC;
+    (void)snprintf(meta, TRAIN_META_BYTES, "%s", source->meta);
+    rc = train_meta_data(meta, o);
+    if (!rc)
+        rc = train_meta_command(meta, "finetune_command", argc, argv);
+    if (!rc && outcome->valid)
+        rc = train_meta_metrics(meta, "fp32_valid", outcome->valid);
+    if (!rc && outcome->test)
+        rc = train_meta_metrics(meta, "fp32_test", outcome->test);
+    return rc;
+}
+
+static int finetune_file(const struct request *r, int argc, char **argv)
+{
+    struct model *source = NULL, m;
+    struct dataset_options o;
+    struct train_data data = {0};
+    struct train_outcome outcome = {0};
+    struct net *net = NULL;
+    char why[512] = "", meta[TRAIN_META_BYTES] = "";
+    int rc, code;
+
+    rc = model_decode_file(r->model, &source, why, sizeof(why));
+    if (rc)
+        return cli_fail(cli_code(rc), "%s", why);
+    train_data_of_model(source, &o);
+    if (r->split_given)
+        o.split = (enum dataset_split)r->split;
+    o.split_seed = r->split_seed ? r->split_seed : o.split_seed;
+    o.stride = r->stride ? r->stride : o.stride;
+    o.threads = r->train.threads;
+    rc = train_data_load(r->dir, &o, 7u, r->train.quiet, &data, why, sizeof(why));
+    if (!rc)
+        rc = tune(r, source, &data, &net, &outcome, why, sizeof(why));
+    if (!rc)
+        rc = describe(source, &o, &outcome, argc, argv, meta);
+    if (!rc) {
+        m = *source;
+        m.owner = NULL;
+        m.meta = meta;
+        m.golden_count = 0;
+        m.version = r->version ? r->version : source->version;
+        code = train_command_finish(&m, &outcome, r->out, r->json);
+    } else {
+        code = cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc));
+    }
+    train_outcome_free(&outcome);
+    net_free(net);
+    train_data_free(&data);
+    model_free(source);
+    return code;
+}
+
+int workshop_finetune(int argc, char **argv)
+{
+    struct request r = {.split = SPLIT_DAY};
+    train_defaults(&r.train);
+    r.train.epochs = 12;
+    r.train.rate = 1.5e-3f;
+    struct cli_option options[] = {
+        {.name = "model",
+         .type = CLI_STRING,
+         .value = &r.model,
+         .argument = "FILE",
+         .help = "an FP32 model",
+         .required = 1},
+        {.name = "data",
+         .type = CLI_STRING,
+         .value = &r.dir,
+         .argument = "DIR",
+         .help = "labelled traces, laid out as tracebase is",
+         .required = 1},
+        {.name = "out",
+         .type = CLI_STRING,
+         .value = &r.out,
+         .argument = "FILE",
+         .help = "the FP32 model to write",
+         .required = 1},
+        {.name = "split",
+         .type = CLI_CHOICE,
+         .value = &r.split,
+         .choices = train_splits,
+         .help = "what keeps the parts apart; when not given, what the model was trained with"},
+        {.name = "split-seed",
+         .type = CLI_UINT64,
+         .value = &r.split_seed,
+         .argument = "N",
+         .help = "0: as the model was trained"},
+        {.name = "stride",
+         .type = CLI_UINT,
+         .value = &r.stride,
+         .argument = "N",
+         .help = "grid samples between two windows; 0: as the model was trained"},
+        {.name = "no-norm",
+         .type = CLI_FLAG,
+         .value = &r.no_norm,
+         .help = "train without batch normalization"},
+        {.name = "version",
+         .type = CLI_UINT,
+         .value = &r.version,
+         .argument = "N",
+         .help = "of the new model; 0: as before"},
+        TRAIN_OPTIONS(r.train),
+        {.name = "json", .type = CLI_FLAG, .value = &r.json, .help = "report as one JSON object"},
+        {0}};
+    struct cli_command command = {.name = "finetune",
+                                  .usage = "--model FILE --data DIR --out FILE",
+                                  .summary = "Trains an FP32 model further, with its own window, "
+                                             "grid, labels and split unless told otherwise.",
+                                  .options = options};
+    int code = cli_parse(&command, argc, argv);
+    if (code != CLI_RUN)
+        return code;
+    r.split_given = options[3].given;
+    return finetune_file(&r, argc, argv);
+}

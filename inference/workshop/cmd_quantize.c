@@ -1,0 +1,354 @@
+/* cmd_quantize.c - `nilm-model quantize`: an FP32 model to the INT8 model that the agent runs. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "inference/workshop/convert.h"
+#include "inference/workshop/net_parallel.h"
+#include "inference/workshop/quantize.h"
+#include "inference/workshop/runner.h"
+#include "inference/workshop/train_command.h"
+#include "inference/workshop/workshop.h"
+
+struct request {
+    const char *model, *dir, *out;
+    uint32_t calibrate, golden, version, threads;
+    float percentile, reject;
+    uint64_t seed;
+    int json, quiet;
+};
+
+/* --- Running the INT8 model over a part --- */
+
+struct sweep {
+    const struct dataset *data;
+    const struct model *model;
+    struct runner *runners[NET_MAX_THREADS];
+    float *watts[NET_MAX_THREADS];
+    float *probabilities; /* [window_count][class_count] */
+};
+
+static void sweep_shard(void *context, uint32_t task, uint32_t thread)
+{
+    struct sweep *s = context;
+    const size_t row = s->model->window + 1u, first = (size_t)task * TRAIN_SHARD;
+    size_t n = s->data->window_count - first;
+
+    n = n < TRAIN_SHARD ? n : TRAIN_SHARD;
+    for (size_t i = 0; i < n; i++)
+        dataset_copy(s->data, &s->data->windows[first + i], 0, s->watts[thread] + i * row);
+    runner_windows(s->runners[thread], s->watts[thread], n,
+                   s->probabilities + first * s->model->class_count);
+}
+
+/* Probabilities of every window of d, in its order; free() them. NULL: no memory, or the model
+ * cannot run. */
+static float *sweep_part(const struct model *m, const struct dataset *d, uint32_t threads)
+{
+    struct sweep s = {.data = d, .model = m};
+    uint32_t tasks = (uint32_t)((d->window_count + TRAIN_SHARD - 1) / TRAIN_SHARD);
+    int failed = 0;
+
+    threads = net_parallel_threads(threads);
+    s.probabilities = malloc((d->window_count + 1) * m->class_count * sizeof(float));
+    for (uint32_t t = 0; t < threads; t++) {
+        s.watts[t] = malloc(TRAIN_SHARD * (m->window + 1u) * sizeof(float));
+        failed |= !s.watts[t] || runner_create(m, &s.runners[t], NULL, 0);
+    }
+    failed |= !s.probabilities;
+    if (!failed)
+        net_parallel(threads, tasks, sweep_shard, &s);
+    for (uint32_t t = 0; t < threads; t++) {
+        runner_free(s.runners[t]);
+        free(s.watts[t]);
+    }
+    if (failed) {
+        free(s.probabilities);
+        return NULL;
+    }
+    return s.probabilities;
+}
+
+/* --- What the sweep tells --- */
+
+struct verdict {
+    struct metrics *int8, *fp32;
+    uint64_t agree; /* windows with the same first class in both */
+};
+
+static uint32_t largest(const float *p, uint32_t n)
+{
+    uint32_t best = 0;
+
+    for (uint32_t c = 1; c < n; c++)
+        best = p[c] > p[best] ? c : best;
+    return best;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const float *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* The probability that only `share` of the rightly classified windows stay below: a first class
+ * weaker than that is "unknown". */
+static int reject_threshold(const struct dataset *d, const float *probabilities, uint32_t classes,
+                            double share, float *threshold)
+{
+    float *right = malloc((d->window_count + 1) * sizeof(float));
+    size_t n = 0;
+
+    if (!right)
+        return -ENOMEM;
+    for (size_t i = 0; i < d->window_count; i++) {
+        const float *p = probabilities + i * classes;
+        uint32_t best = largest(p, classes);
+        if (best == d->windows[i].label)
+            right[n++] = p[best];
+    }
+    qsort(right, n, sizeof(*right), by_value);
+    *threshold = n ? right[(size_t)(share * (double)(n - 1))] : 0.0f;
+    free(right);
+    return 0;
+}
+
+static int judge(const struct model *fp32, const struct dataset *d, const float *int8,
+                 uint32_t threads, struct verdict *v)
+{
+    const uint32_t classes = fp32->class_count;
+    float *reference = sweep_part(fp32, d, threads);
+    int rc = reference ? metrics_create(classes, &v->int8) : -ENOMEM;
+
+    if (!rc)
+        rc = metrics_create(classes, &v->fp32);
+    for (size_t i = 0; i < d->window_count && !rc; i++) {
+        const float *a = int8 + i * classes, *b = reference + i * classes;
+        metrics_add(v->int8, a, d->windows[i].label);
+        metrics_add(v->fp32, b, d->windows[i].label);
+        v->agree += largest(a, classes) == largest(b, classes);
+    }
+    if (!rc) {
+        metrics_finish(v->int8);
+        metrics_finish(v->fp32);
+    }
+    free(reference);
+    return rc;
+}
+
+static void verdict_free(struct verdict *v)
+{
+    metrics_free(v->int8);
+    metrics_free(v->fp32);
+}
+
+static int judge_parts(const struct request *r, const struct model *fp32, struct model *int8,
+                       const struct train_data *data, struct verdict verdicts[2], char *meta)
+{
+    const struct dataset *parts[2] = {data->valid, data->test};
+    static const char *const keys[2] = {"int8_valid", "int8_test"};
+    int rc = 0;
+
+    for (int i = 0; i < 2 && !rc; i++) {
+        if (!parts[i])
+            continue;
+        float *p = sweep_part(int8, parts[i], r->threads);
+        if (!p)
+            return -ENOMEM;
+        if (i == 0 && r->reject > 0.0f)
+            rc = reject_threshold(parts[i], p, int8->class_count, (double)r->reject, &int8->reject);
+        if (!rc)
+            rc = judge(fp32, parts[i], p, r->threads, &verdicts[i]);
+        if (!rc)
+            rc = train_meta_metrics(meta, keys[i], verdicts[i].int8);
+        free(p);
+    }
+    return rc;
+}
+
+static cJSON *part_json(const struct verdict *v)
+{
+    cJSON *j = train_report_json(v->int8);
+
+    cJSON_AddNumberToObject(j, "f1_macro_fp32", v->fp32->f1_macro);
+    cJSON_AddNumberToObject(j, "accuracy_fp32", v->fp32->accuracy);
+    cJSON_AddNumberToObject(j, "same_first_class", (double)v->agree / (double)v->int8->windows);
+    return j;
+}
+
+static int report(const struct request *r, const struct model *m, const struct verdict verdicts[2],
+                  size_t size)
+{
+    static const char *const names[2] = {"valid", "test"};
+
+    if (r->json) {
+        cJSON *j = cJSON_CreateObject();
+        cJSON_AddNumberToObject(j, "size_bytes", (double)size);
+        cJSON_AddNumberToObject(j, "parameters", (double)model_parameters(m));
+        cJSON_AddNumberToObject(j, "reject", (double)m->reject);
+        for (int i = 0; i < 2 && j; i++)
+            if (verdicts[i].int8)
+                cJSON_AddItemToObject(j, names[i], part_json(&verdicts[i]));
+        return cli_print_json(j);
+    }
+    printf("%s: %llu parameters, %zu bytes, unknown below %.3f\n", r->out,
+           (unsigned long long)model_parameters(m), size, (double)m->reject);
+    for (int i = 0; i < 2; i++) {
+        if (!verdicts[i].int8)
+            continue;
+        train_report_text(names[i], verdicts[i].int8);
+        printf("       FP32 on the same windows: accuracy %.4f, f1_macro %.4f; same first class on "
+               "%.2f %%\n",
+               verdicts[i].fp32->accuracy, verdicts[i].fp32->f1_macro,
+               100.0 * (double)verdicts[i].agree / (double)verdicts[i].int8->windows);
+    }
+    return CLI_DONE;
+}
+
+static int build(const struct request *r, const struct model *source, const struct train_data *data,
+                 char *meta, struct quantized **q, char *why, size_t why_size)
+{
+    struct quantize_range ranges[MODEL_MAX_LAYERS];
+    struct net *net = NULL;
+    int rc = convert_from_model(source, &net, why, why_size);
+
+    if (!rc)
+        rc = quantize_calibrate(net, source->channels, data->train, r->calibrate,
+                                (double)r->percentile, r->seed, ranges);
+    if (!rc)
+        rc = quantize_net(net, source, ranges, q, why, why_size);
+    if (!rc) {
+        quantize_model(*q)->meta = meta;
+        quantize_model(*q)->version = r->version ? r->version : source->version;
+        rc = quantize_golden(*q, data->valid ? data->valid : data->train, r->golden, r->seed, why,
+                             why_size);
+    }
+    net_free(net);
+    return rc;
+}
+
+static int quantize_file(const struct request *r, int argc, char **argv)
+{
+    struct model *source = NULL;
+    struct dataset_options o;
+    struct train_data data = {0};
+    struct quantized *q = NULL;
+    struct verdict verdicts[2] = {{0}};
+    char why[512] = "", meta[TRAIN_META_BYTES] = "";
+    size_t size = 0;
+    int rc, code;
+
+    rc = model_decode_file(r->model, &source, why, sizeof(why));
+    if (rc)
+        return cli_fail(cli_code(rc), "%s", why);
+    train_data_of_model(source, &o);
+    o.threads = r->threads;
+    rc = train_data_load(r->dir, &o, 7u, r->quiet, &data, why, sizeof(why));
+    if (!rc && strlen(source->meta) >= sizeof(meta))
+        rc = -ENOSPC;
+    if (!rc) {
+        (void)snprintf(meta, sizeof(meta), "%s", source->meta);
+        rc = train_meta_command(meta, "quantize_command", argc, argv);
+    }
+    if (!rc)
+        rc = build(r, source, &data, meta, &q, why, sizeof(why));
+    if (!rc)
+        rc = judge_parts(r, source, quantize_model(q), &data, verdicts, meta);
+    if (!rc)
+        rc = convert_write(quantize_model(q), r->out, &size, why, sizeof(why));
+    code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
+              : report(r, quantize_model(q), verdicts, size);
+    verdict_free(&verdicts[0]);
+    verdict_free(&verdicts[1]);
+    quantize_free(q);
+    train_data_free(&data);
+    model_free(source);
+    return code;
+}
+
+int workshop_quantize(int argc, char **argv)
+{
+    struct request r = {
+        .calibrate = 2048, .golden = 8, .percentile = 99.99f, .reject = 0.05f, .seed = 1};
+    struct cli_option options[] = {
+        {.name = "model",
+         .type = CLI_STRING,
+         .value = &r.model,
+         .argument = "FILE",
+         .help = "an FP32 model",
+         .required = 1},
+        {.name = "data",
+         .type = CLI_STRING,
+         .value = &r.dir,
+         .argument = "DIR",
+         .help = "traces to calibrate with (training part), to set the threshold of unknown "
+                 "(validation part), to report on (test part)",
+         .required = 1},
+        {.name = "out",
+         .type = CLI_STRING,
+         .value = &r.out,
+         .argument = "FILE",
+         .help = "the INT8 model to write",
+         .required = 1},
+        {.name = "calibrate",
+         .type = CLI_UINT,
+         .value = &r.calibrate,
+         .argument = "N",
+         .help = "windows to calibrate with",
+         .low = 1,
+         .high = 1e6},
+        {.name = "percentile",
+         .type = CLI_FLOAT,
+         .value = &r.percentile,
+         .argument = "P",
+         .help = "of a layer's values that are to lie inside its range; 100: all",
+         .low = 50.001,
+         .high = 100},
+        {.name = "reject",
+         .type = CLI_FLOAT,
+         .value = &r.reject,
+         .argument = "X",
+         .help = "share of the rightly classified validation windows that unknown may cost",
+         .low = 0,
+         .high = 0.5},
+        {.name = "golden",
+         .type = CLI_UINT,
+         .value = &r.golden,
+         .argument = "N",
+         .help = "golden vectors in the file, by which a device tests it",
+         .low = 1,
+         .high = MODEL_MAX_GOLDEN},
+        {.name = "seed",
+         .type = CLI_UINT64,
+         .value = &r.seed,
+         .argument = "N",
+         .help = "of the windows drawn"},
+        {.name = "version",
+         .type = CLI_UINT,
+         .value = &r.version,
+         .argument = "N",
+         .help = "of the new model; 0: as before"},
+        {.name = "threads",
+         .type = CLI_UINT,
+         .value = &r.threads,
+         .argument = "N",
+         .help = "0: one per processor",
+         .low = 0,
+         .high = NET_MAX_THREADS},
+        {.name = "quiet",
+         .type = CLI_FLAG,
+         .value = &r.quiet,
+         .help = "no progress on standard error"},
+        {.name = "json", .type = CLI_FLAG, .value = &r.json, .help = "report as one JSON object"},
+        {0}};
+    struct cli_command command = {
+        .name = "quantize",
+        .usage = "--model FILE --data DIR --out FILE",
+        .summary =
+            "Quantizes an FP32 model to INT8 from calibration windows, adds golden vectors and the "
+            "threshold of unknown, and compares both models on the validation and test parts.",
+        .options = options};
+    int code = cli_parse(&command, argc, argv);
+    return code != CLI_RUN ? code : quantize_file(&r, argc, argv);
+}
