@@ -1,0 +1,353 @@
+/* eval, bench and inspect as programs see them: exit codes, JSON keys, figures that can be worked
+ * out (workshop.h). */
+#include <fcntl.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "inference/workshop/cli.h"
+#include "inference/workshop/convert.h"
+#include "inference/workshop/net.h"
+#include "inference/workshop/workshop.h"
+#include "lib/small_model.h"
+
+static char root[64], model_path[96], data_path[96], out_path[96];
+
+/* A trace of 1600 s, on at `watts` in the second half. */
+static void write_trace(const char *class, const char *device, int watts)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", data_path, class);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/%s/dev_%s_2011.09.01.csv", data_path, class, device);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int t = 0; t < 1600; t += 4)
+        fprintf(f, "01/09/2011 00:%02d:%02d;%d;0\n", t / 60, t % 60, t < 800 ? 0 : watts);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void write_model(int swap)
+{
+    void *data;
+    size_t size;
+    small_model_encode(7, swap, 2, 0, &data, &size);
+    small_model_write(model_path, data, size);
+    free(data);
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof root, "/tmp/nilm-commands-XXXXXX");
+    if (mkdtemp(root) == NULL)
+        return -1;
+    snprintf(model_path, sizeof model_path, "%s/m.nilm", root);
+    snprintf(data_path, sizeof data_path, "%s/data", root);
+    snprintf(out_path, sizeof out_path, "%s/out", root);
+    return mkdir(data_path, 0777);
+}
+
+static int remove_root(void **state)
+{
+    char command[96];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    return system(command);
+}
+
+static void redirect(const char *path, int to)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    assert_true(fd >= 0 && dup2(fd, to) == to);
+    close(fd);
+}
+
+/* Runs a command with its standard output in a file and standard error away; *text is what it
+ * printed (free()). */
+static int run(int (*command)(int, char **), char **text, const char *const *arguments)
+{
+    char *argv[24] = {(char *)"command"};
+    int argc = 1;
+    for (; arguments[argc - 1]; argc++)
+        argv[argc] = (char *)arguments[argc - 1];
+    fflush(stdout);
+    fflush(stderr);
+    int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    redirect(out_path, STDOUT_FILENO);
+    redirect("/dev/null", STDERR_FILENO);
+    int code = command(argc, argv);
+    fflush(stdout);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(out);
+    close(err);
+    void *data;
+    size_t size;
+    assert_int_equal(cli_read_file(out_path, 1 << 20, &data, &size), 0);
+    *text = realloc(data, size + 1);
+    (*text)[size] = '\0';
+    return code;
+}
+
+static cJSON *run_json(int (*command)(int, char **), const char *const *arguments)
+{
+    char *text;
+    int code = run(command, &text, arguments);
+    if (code != 0)
+        fail_msg("exit code %d: %s", code, text);
+    const char *end = NULL;
+    cJSON *o = cJSON_ParseWithOpts(text, &end, 1); /* one object, nothing else */
+    if (!cJSON_IsObject(o))
+        fail_msg("not a JSON object: %s", text);
+    free(text);
+    return o;
+}
+
+static double number(const cJSON *o, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
+    if (!cJSON_IsNumber(item))
+        fail_msg("no number \"%s\"", key);
+    return item->valuedouble;
+}
+
+#define EVAL(...)                                                                                  \
+    run_json(workshop_eval, (const char *const[]){"--model", model_path, "--data", data_path,      \
+                                                  "--json", "--quiet", __VA_ARGS__, NULL})
+
+static void test_eval_figures(void **state)
+{
+    (void)state;
+    write_model(0);
+    write_trace("Low", "AAAAAA", 60);
+    write_trace("High", "AAAAAB", 2000);
+    write_trace("Other", "AAAAAC", 60);
+    cJSON *o = EVAL("--stride", "4");
+    /* 199 cells, the last 99 on; starts 0, 4, ... 180 with four samples on or more: 88, 92, ... 180
+     */
+    assert_int_equal(number(o, "windows"), 48);
+    assert_int_equal(number(o, "unknown_windows"), 24);
+    assert_int_equal(number(o, "classes"), 3);
+    assert_true(number(o, "accuracy") == 1 && number(o, "f1_macro") == 1 &&
+                number(o, "f1_weighted") == 1);
+    assert_true(number(o, "bce") >= 0 && number(o, "bce") < 0.5 && number(o, "latency_us") >= 0);
+    struct stat status;
+    assert_int_equal(stat(model_path, &status), 0);
+    assert_int_equal(number(o, "size_bytes"), status.st_size);
+    const cJSON *list = cJSON_GetObjectItem(o, "per_class"), *item;
+    assert_int_equal(cJSON_GetArraySize(list), 3);
+    static const char *const names[] = {"Low", "High", "Never"};
+    int i = 0;
+    cJSON_ArrayForEach(item, list)
+    {
+        assert_string_equal(cJSON_GetObjectItem(item, "name")->valuestring, names[i]);
+        assert_int_equal(number(item, "support"), i < 2 ? 24 : 0);
+        assert_true(number(item, "precision") == (i < 2) && number(item, "recall") == (i < 2) &&
+                    number(item, "f1") == (i < 2));
+        i++;
+    }
+    cJSON_Delete(o);
+    write_model(1); /* labels exchanged: always wrong */
+    o = EVAL("--stride", "4", "--confusion");
+    assert_true(number(o, "accuracy") == 0 && number(o, "f1_macro") == 0);
+    const cJSON *row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "confusion"), 0);
+    assert_int_equal(cJSON_GetArrayItem(row, 1)->valueint, 24);
+    cJSON_Delete(o);
+}
+
+/* The number of threads changes nothing but the latency. */
+static void test_eval_is_deterministic(void **state)
+{
+    char *text[2];
+    (void)state;
+    write_model(0);
+    write_trace("Low", "AAAAAA", 480);
+    write_trace("High", "AAAAAB", 520);
+    for (int i = 0; i < 2; i++) {
+        cJSON *o = EVAL("--stride", "1", "--threads", i ? "4" : "1");
+        assert_true(number(o, "windows") > 100);
+        cJSON_DeleteItemFromObject(o, "latency_us");
+        text[i] = cJSON_Print(o);
+        cJSON_Delete(o);
+    }
+    assert_string_equal(text[0], text[1]);
+    free(text[0]);
+    free(text[1]);
+}
+
+static void test_eval_fp32(void **state)
+{
+    struct net_spec spec = {.head = MODEL_SOFTMAX,
+                            .window = 16,
+                            .channels = 1,
+                            .class_count = 2,
+                            .conv_count = 1,
+                            .hidden_count = 1};
+    static const char names[2][MODEL_LABEL_BYTES] = {"Low", "High"};
+    struct net *net;
+    char why[256] = "";
+    (void)state;
+    spec.conv[0].width = 4;
+    spec.conv[0].taps = 3;
+    spec.conv[0].pool = 2;
+    spec.hidden[0] = 5;
+    assert_int_equal(net_create(&spec, &net, why, sizeof why), 0);
+    net_init(net, 1);
+    struct model m = {.version = 1,
+                      .family = "identify",
+                      .period_ms = 8000,
+                      .hop = 4,
+                      .min_activity_w = 5,
+                      .channel_count = 1,
+                      .labels = names,
+                      .meta = ""};
+    m.channels[0] = (struct model_channel){.feature = MODEL_LOG, .full = 3000};
+    assert_int_equal(convert_to_model(net, &m), 0);
+    if (convert_write(&m, model_path, NULL, why, sizeof why) != 0)
+        fail_msg("%s", why);
+    write_trace("Low", "AAAAAA", 60);
+    write_trace("High", "AAAAAB", 2000);
+    cJSON *o = EVAL("--stride", "4");
+    assert_int_equal(number(o, "windows"), 48);
+    assert_string_equal(cJSON_GetObjectItem(o, "dtype")->valuestring, "fp32");
+    /* the same figures from net.h's own forward */
+    struct net_predictor *p;
+    float watts[17], probabilities[2];
+    struct model *decoded;
+    int correct = 0;
+    assert_int_equal(model_decode_file(model_path, &decoded, why, sizeof why), 0);
+    assert_int_equal(net_predictor_create(decoded, &p, why, sizeof why), 0);
+    for (int class = 0; class < 2; class ++) {
+        for (int start = 88; start <= 180; start += 4) {
+            for (int i = 0; i < 17; i++)
+                watts[i] = start + i - 1 < 100 ? 0 : class ? 2000.0f : 60.0f;
+            net_predict(p, watts, 1, probabilities);
+            correct += (probabilities[1] > probabilities[0]) == class;
+        }
+    }
+    assert_true(fabs(number(o, "accuracy") - correct / 48.0) < 1e-5);
+    net_predictor_free(p);
+    model_free(decoded);
+    net_free(net);
+    cJSON_Delete(o);
+    o = run_json(workshop_bench, (const char *const[]){"--model", model_path, "--json", "--rounds",
+                                                       "3", "--round-ms", "1", NULL});
+    assert_string_equal(cJSON_GetObjectItem(o, "isa")->valuestring, "fp32");
+    cJSON_Delete(o);
+}
+
+static void test_bench(void **state)
+{
+    (void)state;
+    write_model(0);
+    cJSON *o =
+        run_json(workshop_bench, (const char *const[]){"--model", model_path, "--json", "--rounds",
+                                                       "3", "--round-ms", "1", NULL});
+    assert_true(cJSON_IsString(cJSON_GetObjectItem(o, "isa")));
+    assert_int_equal(number(o, "macs"), 3);
+    assert_int_equal(number(o, "hop_samples"), 4);
+    assert_true(number(o, "full_us") > 0 && number(o, "hop_us") > 0 &&
+                number(o, "state_bytes") > 0);
+    double meters = number(o, "meters_per_core"), expected = 4 * 8e6 / number(o, "hop_us");
+    assert_true(meters > 0.8 * expected &&
+                meters < 1.25 * expected); /* hop_us is rounded to 10 ns */
+    cJSON_Delete(o);
+    o = run_json(workshop_bench,
+                 (const char *const[]){"--model", model_path, "--json", "--hop", "1", "--rounds",
+                                       "1", "--round-ms", "1", NULL});
+    assert_int_equal(number(o, "hop_samples"), 1);
+    cJSON_Delete(o);
+}
+
+static void test_inspect(void **state)
+{
+    char *text;
+    (void)state;
+    write_model(0);
+    cJSON *o =
+        run_json(workshop_inspect, (const char *const[]){"--model", model_path, "--json", NULL});
+    assert_int_equal(number(o, "version"), 7);
+    assert_int_equal(number(o, "parameters"), 6);
+    assert_int_equal(number(o, "macs"), 3);
+    assert_int_equal(number(o, "golden"), 2);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "labels")), 3);
+    double parameters = 0, macs = 0;
+    const cJSON *layer;
+    cJSON_ArrayForEach(layer, cJSON_GetObjectItem(o, "layers"))
+    {
+        parameters += number(layer, "parameters");
+        macs += number(layer, "macs");
+    }
+    assert_true(parameters == 6 && macs == 3);
+    assert_string_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "meta"), "created")->valuestring,
+                        "by a test");
+    cJSON_Delete(o);
+    assert_int_equal(
+        run(workshop_inspect, &text, (const char *const[]){"--model", model_path, NULL}), 0);
+    assert_non_null(strstr(text, "identify version 7"));
+    assert_non_null(strstr(text, "Never"));
+    free(text);
+}
+
+static void test_exit_codes(void **state)
+{
+    static int (*const commands[])(int, char **) = {workshop_eval, workshop_bench,
+                                                    workshop_inspect};
+    char *text;
+    (void)state;
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_int_equal(run(commands[i], &text, (const char *const[]){"--help", NULL}), CLI_DONE);
+        assert_non_null(strstr(text, "--model"));
+        free(text);
+        assert_int_equal(run(commands[i], &text, (const char *const[]){NULL}), CLI_USAGE);
+        assert_string_equal(text, "");
+        free(text);
+        assert_int_equal(
+            run(commands[i], &text, (const char *const[]){"--model", model_path, "--colour", NULL}),
+            CLI_USAGE);
+        free(text);
+        const char *const missing[] = {"--model", model_path, i == 0 ? "--data" : NULL, data_path,
+                                       NULL};
+        unlink(model_path);
+        assert_int_equal(run(commands[i], &text, missing), CLI_FAILED);
+        free(text);
+        small_model_write(model_path, "NILM\0\0\0\0garbage", 15);
+        assert_int_equal(run(commands[i], &text, missing), CLI_FAILED);
+        free(text);
+    }
+    write_model(0); /* no trace of a known class */
+    const char *const arguments[] = {"--model", model_path, "--data", data_path, NULL};
+    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    free(text);
+    write_trace("Other", "AAAAAC", 60);
+    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    assert_string_equal(text, "");
+    free(text);
+    const char *const hop[] = {"--model", model_path, "--hop", "17", NULL};
+    assert_int_equal(run(workshop_bench, &text, hop), CLI_USAGE);
+    free(text);
+    const char *const part[] = {"--model", model_path, "--data", data_path, "--part", "test", NULL};
+    assert_int_equal(run(workshop_eval, &text, part), CLI_USAGE);
+    free(text);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
+    const struct CMUnitTest tests[] = {
+        TEST(test_eval_figures), TEST(test_eval_is_deterministic),
+        TEST(test_eval_fp32),    TEST(test_bench),
+        TEST(test_inspect),      TEST(test_exit_codes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
