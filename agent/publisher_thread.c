@@ -1,0 +1,469 @@
+/* publisher_thread.c - what the publisher's thread does: link, outbox, retained topics, pushes and
+ * commands. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "agent/command.h"
+#include "agent/log.h"
+#include "agent/payload.h"
+#include "agent/publisher_internal.h"
+
+#define RETRY_MS 30000 /* after certificates or the store could not be read */
+#define STOP_MS 3000   /* for what is in flight when the agent ends */
+#define SESSION_EXPIRY_S                                                                           \
+    3600 /* pushes and commands sent during a short outage are kept by the broker */
+#define TOKEN_OWN (UINT64_C(1) << 63) /* tokens that are no sequence numbers */
+
+static int64_t monotonic_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t unix_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+static void set_state(struct publisher *p, int connected, int protocol, const char *text)
+{
+    pthread_mutex_lock(&p->lock);
+    p->stats.connected = connected;
+    p->stats.protocol = protocol;
+    p->stats.sessions += connected != 0;
+    if (!connected)
+        p->stats.drained = 0;
+    snprintf(p->stats.state, sizeof p->stats.state, "%s", text);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The same failure, again and again for days, is one line and then one in a hundred. */
+static void tell_failure(struct publisher *p, const char *text, int64_t retry_ms)
+{
+    set_state(p, 0, 0, text);
+    if (strcmp(p->told, text) == 0 && ++p->told_again % 100 != 0)
+        return;
+    if (strcmp(p->told, text) != 0)
+        p->told_again = 0;
+    snprintf(p->told, sizeof p->told, "%s", text);
+    log_warning("broker: %s; next attempt in %" PRId64 " s", text, (retry_ms + 999) / 1000);
+}
+
+static int is_stopping(struct publisher *p)
+{
+    pthread_mutex_lock(&p->lock);
+    const int stopping = p->stopping;
+    pthread_mutex_unlock(&p->lock);
+    return stopping;
+}
+
+/* Sleeps, unless the agent stops. */
+static void pause_ms(struct publisher *p, int64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    pthread_mutex_lock(&p->lock);
+    while (!p->stopping && pthread_cond_timedwait(&p->changed, &p->lock, &until) != ETIMEDOUT) {
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- link ---- */
+
+static int64_t file_stamp(const char *path)
+{
+    struct stat st;
+    if (!path[0] || stat(path, &st) < 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000003 + st.st_mtim.tv_nsec + (int64_t)st.st_ino;
+}
+
+/* Changes when a certificate, the key or the password was replaced: then the link is made anew. */
+static int64_t files_stamp(const struct config *c)
+{
+    return file_stamp(c->ca) ^ (file_stamp(c->cert) * 3) ^ (file_stamp(c->key) * 5) ^
+           (file_stamp(c->password_file) * 7);
+}
+
+/* The first line of the password file. */
+static int read_password(const char *path, char *password, size_t size, char *why, size_t why_size)
+{
+    password[0] = '\0';
+    if (!path[0])
+        return 0;
+    FILE *f = fopen(path, "re");
+    if (!f || !fgets(password, (int)size, f)) {
+        snprintf(why, why_size, "%s: %s", path,
+                 f ? "expected a password on the first line" : strerror(errno));
+        if (f)
+            fclose(f);
+        return -ENOENT;
+    }
+    fclose(f);
+    password[strcspn(password, "\r\n")] = '\0';
+    return 0;
+}
+
+static int subscribe(struct publisher *p, struct link *l)
+{
+    static const enum topic_kind kinds[] = {TOPIC_PUSH, TOPIC_COMMAND, TOPIC_GROUP_PUSH};
+    const struct config *c = p->config;
+    char topic[TOPIC_BYTES];
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const char *name = kinds[i] == TOPIC_GROUP_PUSH ? c->group : c->device;
+        if (!name[0])
+            continue;
+        int rc = topic_build(topic, sizeof topic, c->base, kinds[i], name, NULL);
+        if (rc == 0)
+            rc = link_subscribe(l, topic);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static const char *given(const char *text)
+{
+    return text[0] ? text : NULL;
+}
+
+static int make_link(struct publisher *p)
+{
+    const struct config *c = p->config;
+    char why[320] = "", password[512], will[160];
+    struct link *l = NULL;
+    snprintf(will, sizeof will, "{\"state\":\"offline\",\"device\":\"%s\"}", c->device);
+    const struct link_config config = {.host = c->broker_host,
+                                       .port = c->broker_port,
+                                       .client_id = c->device,
+                                       .ca_path = given(c->ca),
+                                       .cert_path = given(c->cert),
+                                       .key_path = given(c->key),
+                                       .server_name = given(c->server_name),
+                                       .username = given(c->username),
+                                       .password = c->password_file[0] ? password : NULL,
+                                       .keepalive_s = c->keepalive_s,
+                                       .max_inflight = DRAIN_INFLIGHT,
+                                       .session_expiry_s = SESSION_EXPIRY_S,
+                                       .protocol = c->protocol,
+                                       .will_topic = p->topics[PUBLISHER_STATUS],
+                                       .will_payload = will,
+                                       .max_message = CANDIDATE_MAX_BYTES};
+    p->files_stamp = files_stamp(c);
+    int rc = read_password(c->password_file, password, sizeof password, why, sizeof why);
+    if (rc == 0)
+        rc = link_create(&config, &l, why, sizeof why);
+    if (rc == 0)
+        rc = subscribe(p, l);
+    explicit_bzero(password, sizeof password);
+    if (rc < 0) {
+        tell_failure(p, why[0] ? why : strerror(-rc), RETRY_MS);
+        if (l)
+            link_destroy(l, 0);
+        return rc;
+    }
+    pthread_mutex_lock(&p->lock);
+    p->link = l;
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+static void drop_link(struct publisher *p, int timeout_ms)
+{
+    pthread_mutex_lock(&p->lock);
+    struct link *l = p->link;
+    p->link = NULL;
+    pthread_mutex_unlock(&p->lock);
+    if (l)
+        link_destroy(l, timeout_ms);
+    p->up = 0;
+}
+
+/* ---- what arrives ---- */
+
+/* Puts a message into the inbox: 0, or -EBUSY when it is full. */
+static int deliver(struct publisher *p, const struct publisher_message *m)
+{
+    pthread_mutex_lock(&p->lock);
+    const int commands = p->inbox_count - p->candidate_count;
+    const int full =
+        m->candidate ? p->candidate_count >= PUBLISHER_CANDIDATES : commands >= PUBLISHER_COMMANDS;
+    if (!full) {
+        p->inbox[p->inbox_count++] = *m;
+        p->candidate_count += m->candidate != NULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+    const uint64_t one = 1;
+    if (!full && write(p->event_fd, &one, sizeof one) < 0)
+        log_warning("eventfd: %s", strerror(errno));
+    return full ? -EBUSY : 0;
+}
+
+static void publish_own(struct publisher *p);
+
+static void announce(struct publisher *p, const char *state, const struct candidate *c,
+                     const char *reason)
+{
+    char *text = payload_model(p->config->device, state, c->version, c->name, c->sha256, reason,
+                               unix_s() * 1000);
+    if (text)
+        publisher_set(p, PUBLISHER_MODEL, text);
+    free(text);
+    publish_own(p);
+}
+
+static void receive_bundle(struct publisher *p, const struct link_event *e)
+{
+    struct candidate first = {0}; /* what is known before anything is checked */
+    uint8_t digest[32];
+    pki_sha256(e->payload, e->payload_bytes, digest);
+    pki_hex(digest, sizeof digest, first.sha256);
+    log_info("model: bundle of %zu bytes received", e->payload_bytes);
+    announce(p, "received", &first, "");
+    void *bytes = malloc(e->payload_bytes ? e->payload_bytes : 1);
+    struct candidate *c = NULL;
+    if (bytes) {
+        memcpy(bytes, e->payload, e->payload_bytes);
+        c = candidate_check(bytes, e->payload_bytes, p->config->model_keys, unix_s());
+    }
+    if (c && deliver(p, &(struct publisher_message){.candidate = c}) == 0)
+        return;
+    announce(p, "refused", c ? c : &first,
+             c ? "busy with other bundles; push it again" : "out of memory");
+    candidate_free(c);
+}
+
+static void receive_command(struct publisher *p, const struct link_event *e)
+{
+    const char *problem = NULL;
+    if (e->retained) {
+        /* It would be executed anew at every connect. */
+        log_warning("command: a retained command is ignored; publish it without the retain flag");
+        return;
+    }
+    struct publisher_message m = {.command_bytes = e->payload_bytes};
+    if (e->payload_bytes > COMMAND_MAX_BYTES)
+        problem = "command: larger than 4096 bytes";
+    else if (!(m.command = malloc(e->payload_bytes + 1)))
+        problem = "out of memory";
+    if (!problem) {
+        memcpy(m.command, e->payload, e->payload_bytes);
+        m.command[e->payload_bytes] = '\0';
+        if (deliver(p, &m) == 0)
+            return;
+        problem = "busy: too many commands wait";
+        free(m.command);
+    }
+    char *reply = command_refusal(problem);
+    if (reply)
+        publisher_reply(p, reply);
+    free(reply);
+}
+
+static void receive(struct publisher *p, const struct link_event *e)
+{
+    struct topic_parts parts;
+    if (topic_parse(e->topic, p->config->base, &parts) < 0)
+        log_warning("broker: message on the unexpected topic %.120s", e->topic);
+    else if (parts.kind == TOPIC_PUSH || parts.kind == TOPIC_GROUP_PUSH)
+        receive_bundle(p, e);
+    else if (parts.kind == TOPIC_COMMAND)
+        receive_command(p, e);
+}
+
+/* ---- what is sent beside the outbox ---- */
+
+/* Publishes changed retained topics and replies, as far as there is room. */
+static void publish_own(struct publisher *p)
+{
+    struct link *l = p->link; /* only this thread writes it */
+    for (int i = 0; i < PUBLISHER_RETAINED; i++) {
+        pthread_mutex_lock(&p->lock);
+        p->dirty[i] |= p->changed_retained[i];
+        p->changed_retained[i] = 0;
+        char *text = p->up && p->dirty[i] && p->retained[i] ? strdup(p->retained[i]) : NULL;
+        pthread_mutex_unlock(&p->lock);
+        if (text && link_publish(l, p->topics[i], text, strlen(text), 1, 1, NULL, 0,
+                                 TOKEN_OWN + (uint64_t)i) == 0) {
+            p->dirty[i] = 0;
+            p->own_flight++;
+        }
+        free(text);
+    }
+    while (p->up && link_room(l) > 0) {
+        pthread_mutex_lock(&p->lock);
+        char *reply = p->reply_count > 0 ? p->replies[0] : NULL;
+        if (reply)
+            memmove(p->replies, p->replies + 1, (size_t)--p->reply_count * sizeof *p->replies);
+        pthread_mutex_unlock(&p->lock);
+        if (!reply)
+            break;
+        if (link_publish(l, p->reply_topic, reply, strlen(reply), 1, 0, NULL, 0,
+                         TOKEN_OWN + PUBLISHER_RETAINED) < 0)
+            log_warning("command: a reply could not be sent");
+        else
+            p->own_flight++;
+        free(reply);
+    }
+}
+
+static void answered(struct publisher *p, const struct link_event *e, int64_t now)
+{
+    if (!(e->token & TOKEN_OWN)) {
+        if (e->type == LINK_ACKED)
+            drain_acked(p->drain, e->token, now);
+        else
+            drain_failed(p->drain, e->token, e->permanent, e->text, now);
+        return;
+    }
+    const uint64_t own = e->token - TOKEN_OWN;
+    p->own_flight--;
+    if (e->type != LINK_FAILED)
+        return;
+    if (e->permanent)
+        log_error("broker: refuses %s: %s",
+                  own < PUBLISHER_RETAINED ? p->topics[own] : p->reply_topic, e->text);
+    else if (own < PUBLISHER_RETAINED)
+        p->dirty[own] = 1;
+}
+
+static void came_up(struct publisher *p, const struct link_event *e)
+{
+    p->up = 1;
+    p->told[0] = '\0';
+    for (int i = 0; i < PUBLISHER_RETAINED; i++)
+        p->dirty[i] = 1;
+    set_state(p, 1, e->protocol, e->text);
+    log_info("broker: connected to %s:%u, MQTT %s, %s", p->config->broker_host,
+             (unsigned)p->config->broker_port, e->protocol == 5 ? "5" : "3.1.1", e->text);
+    drain_session(p->drain);
+}
+
+static void handle(struct publisher *p, const struct link_event *e, int64_t now)
+{
+    switch (e->type) {
+    case LINK_UP:
+        came_up(p, e);
+        break;
+    case LINK_DOWN:
+        p->up = 0;
+        tell_failure(p, e->text, e->retry_ms);
+        break;
+    case LINK_ACKED:
+    case LINK_FAILED:
+        answered(p, e, now);
+        break;
+    case LINK_MESSAGE:
+        receive(p, e);
+        break;
+    case LINK_REFUSED:
+        log_error("broker: %s", e->text);
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- the thread ---- */
+
+static int open_store(struct publisher *p)
+{
+    char why[320] = "";
+    if (!p->store && store_open(p->database, &p->store, NULL, why, sizeof why) < 0) {
+        tell_failure(p, why, RETRY_MS);
+        return -EIO;
+    }
+    if (!p->drain && drain_create(p->store, p->config->base, p->config->device, &p->drain) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static void publish_stats(struct publisher *p)
+{
+    struct drain_stats d;
+    drain_get_stats(p->drain, &d);
+    pthread_mutex_lock(&p->lock);
+    p->stats.sent = d.sent;
+    p->stats.acknowledged = d.acknowledged;
+    p->stats.failed = d.failed;
+    p->stats.parked = d.parked;
+    p->stats.drained = p->up && !p->work && drain_is_empty(p->drain);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* One turn: waits for the link, sends, deletes. Returns -errno when the link cannot go on. */
+static int turn(struct publisher *p, int stopping)
+{
+    struct link_event e;
+    int64_t now = monotonic_ms();
+    const int type = link_next(p->link, &e, drain_wait(p->drain, now, 1000));
+    if (type < 0)
+        return type;
+    now = monotonic_ms();
+    handle(p, &e, now);
+    pthread_mutex_lock(&p->lock);
+    if (p->work)
+        drain_wake(p->drain);
+    p->work = 0;
+    pthread_mutex_unlock(&p->lock);
+    publish_own(p);
+    int rc = 0;
+    if (p->up && !stopping)
+        rc = drain_fill(p->drain, p->link, now);
+    if (rc == 0)
+        rc = drain_commit(p->drain, now, stopping);
+    if (rc < 0)
+        log_warning("outbox: %s; trying again", store_error(p->store));
+    publish_stats(p);
+    return 0;
+}
+
+/* Lets what is in flight come to its end and the last status be acknowledged. */
+static void finish(struct publisher *p)
+{
+    const int64_t until = monotonic_ms() + STOP_MS;
+    struct drain_stats d = {0};
+    while (p->up && monotonic_ms() < until) {
+        if (turn(p, 1) < 0)
+            break;
+        drain_get_stats(p->drain, &d);
+        if (d.in_flight == 0 && p->own_flight == 0 && !p->dirty[PUBLISHER_STATUS])
+            break;
+    }
+    if (p->drain)
+        drain_commit(p->drain, monotonic_ms(), 1);
+    drop_link(p, p->up ? 1000 : 0);
+}
+
+void *publisher_run(void *context)
+{
+    struct publisher *p = context;
+    while (!is_stopping(p)) {
+        if (open_store(p) < 0 || (!p->link && make_link(p) < 0)) {
+            pause_ms(p, RETRY_MS);
+            continue;
+        }
+        const int was_up = p->up;
+        const int rc = turn(p, 0);
+        if (rc < 0) {
+            tell_failure(p, strerror(-rc), RETRY_MS);
+            drop_link(p, 0);
+            pause_ms(p, RETRY_MS);
+        } else if (!p->up && !was_up && files_stamp(p->config) != p->files_stamp) {
+            log_info("broker: certificate, key or password file changed; reading them again");
+            drop_link(p, 0);
+        }
+    }
+    finish(p);
+    drain_destroy(p->drain);
+    store_close(p->store);
+    return NULL;
+}
