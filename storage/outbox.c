@@ -8,7 +8,7 @@
 
 #include "storage/outbox_internal.h"
 
-#define CLOCK_SET_S 1704067200   /* 2024-01-01: no earlier time is believed */
+#define CLOCK_SET_S 1577836800   /* 2020-01-01: no earlier time is believed */
 #define CLOCK_MAX_S 253402300799 /* end of the year 9999 */
 #define DAY_MS 86400000
 

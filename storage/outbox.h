@@ -71,7 +71,7 @@ struct outbox_stats {
 };
 
 /* Starts a boot epoch: larger than every earlier one of this database, and at least Unix seconds
- * now_s when the clock is set (later than 2023), so that a replaced database does not repeat an
+ * now_s when the clock is set (2020 or later), so that a replaced database does not repeat an
  * (epoch, seq) pair; a new database without a clock starts at random below that. Once per agent
  * start, before the first append. *epoch is the new one. */
 int outbox_start(struct store *s, int64_t now_s, int64_t *epoch);

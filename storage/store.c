@@ -37,13 +37,29 @@ int store_refuse(struct store *s, int rc, const char *format, ...)
     return rc;
 }
 
-/* The system's reason behind SQLITE_IOERR and SQLITE_CANTOPEN. RLIMIT_FSIZE and quotas are a full
- * disk to the caller. */
+static int is_full(int e)
+{
+    return e == ENOSPC || e == EDQUOT ||
+           e == EFBIG; /* quotas and RLIMIT_FSIZE are a full disk to the caller */
+}
+
+/* The system's reason behind SQLITE_IOERR and SQLITE_CANTOPEN. errno may have been overwritten by
+ * what SQLite did since; each file keeps its own. */
 static int system_errno(sqlite3 *db)
 {
+    const int files[] = {SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER};
     int e = sqlite3_system_errno(db);
 
-    if (e == ENOSPC || e == EDQUOT || e == EFBIG)
+    for (int i = 0; i < 2 && !is_full(e); i++) {
+        sqlite3_file *file = NULL;
+        int last = 0;
+        if (sqlite3_file_control(db, "main", files[i], &file) == SQLITE_OK && file != NULL &&
+            file->pMethods != NULL &&
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &last) == SQLITE_OK &&
+            is_full(last))
+            e = last;
+    }
+    if (is_full(e))
         return -ENOSPC;
     if (e == EROFS || e == EACCES || e == ENOENT || e == EMFILE || e == ENOMEM)
         return -e;

@@ -16,6 +16,7 @@
 #define WHOLE_CHECK_BYTES (8 << 20) /* up to here the whole file is checked at every start */
 #define CHECKPOINT_FRAMES 1000
 #define NAME_MAX_BYTES 4096
+#define PAGE_BYTES 4096
 
 /* The database and what SQLite keeps beside it. */
 static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
@@ -41,7 +42,7 @@ static int count_checkpoint(void *context, sqlite3 *db, const char *name, int fr
         sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, &in_log, &copied) ==
             SQLITE_OK &&
         copied > 0)
-        s->copied_bytes += (uint64_t)copied * 4096u;
+        s->copied_bytes += (uint64_t)copied * PAGE_BYTES;
     return SQLITE_OK;
 }
 
@@ -60,9 +61,9 @@ static void disconnect(struct store *s, int keep_log)
 
 /* secure_delete (on in Debian's build) would write every freed page once more; what is deleted here
  * was published. */
-static const char writer_setup[] =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = OFF;"
-    "PRAGMA journal_size_limit = 8388608;";
+static const char writer_setup[] = "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA "
+                                   "synchronous = FULL; PRAGMA secure_delete = OFF;"
+                                   "PRAGMA journal_size_limit = 8388608;";
 static const char common_setup[] =
     "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
     "PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;";
@@ -100,25 +101,28 @@ static int side_name(const struct store *s, const char *suffix, char *out, size_
 static int look(struct store *s, int64_t *size, int *suspected)
 {
     char name[NAME_MAX_BYTES];
+    int64_t sizes[SUFFIXES] = {0};
     struct stat st;
 
-    *size = 0;
     for (size_t i = 0; i < SUFFIXES; i++) {
         int rc = side_name(s, suffixes[i], name, sizeof name);
         if (rc < 0)
-            return rc;
-        if (stat(name, &st) != 0) {
-            if (errno == ENOENT)
-                continue;
-            return store_refuse(s, -errno, "%s: %s", name, strerror(errno));
-        }
-        if (!S_ISREG(st.st_mode))
+            return store_refuse(s, rc, "%.200s: path too long", s->path);
+        if (stat(name, &st) == 0 && !S_ISREG(st.st_mode))
             return store_refuse(s, -EBADMSG, "%s: expected a regular file", name);
-        if (i == 0)
-            *size = st.st_size;
-        else if (*size == 0 && st.st_size > 0 && i == 1) /* SQLite would delete this log */
-            return store_refuse(s, -EBADMSG, "%s: a log without its database", name);
+        if (stat(name, &st) == 0)
+            sizes[i] = st.st_size;
+        else if (errno != ENOENT)
+            return store_refuse(s, -errno, "%s: %s", name, strerror(errno));
     }
+    if (sizes[0] == 0 && sizes[1] > 0) /* SQLite would delete this log */
+        return store_refuse(s, -EBADMSG, "%s-wal: a log without its database", s->path);
+    if (sizes[0] % PAGE_BYTES != 0 && sizes[1] == 0 &&
+        sizes[3] == 0) /* with a log SQLite completes the page */
+        return store_refuse(s, -EBADMSG,
+                            "%s: expected a size in pages of %d bytes: truncated, or not nilmd's",
+                            s->path, PAGE_BYTES);
+    *size = sizes[0];
     int rc = side_name(s, ".check", name, sizeof name);
     *suspected = rc == 0 && access(name, F_OK) == 0;
     return rc;
