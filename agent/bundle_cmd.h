@@ -16,7 +16,7 @@ struct bundle_cmd_order {
     const char *name;      /* for people; NULL: family and version */
     const char *min_agent; /* smallest agent version, "0.1.0" */
     int64_t created_s, expires_s; /* Unix time; expires_s 0: never */
-    int allow_downgrade;
+    int allow_downgrade; /* devices accept it though theirs is newer */
     uint32_t version; /* replaces the model's own unless 0: the model file is written anew with it */
 };
 
@@ -33,8 +33,8 @@ struct bundle_cmd_report {
     char family[32], name[64], min_agent[16], sha256[65];
     uint32_t version, label_count;
     uint64_t model_bytes;
-    int64_t created_s, expires_s;
-    int allow_downgrade;
+    int64_t created_s, expires_s; /* Unix time */
+    int allow_downgrade;          /* a signed order */
 };
 
 /* Takes the bundle through the device's own check (candidate.h) with the key ring at keys. 0, or the device's refusal as negative errno

@@ -189,28 +189,31 @@ static void format_duration(double seconds, char *out, size_t size)
 static void show(struct cli_progress *p, const char *note, int final)
 {
     enum { BAR = 30 };
-    char left[32], bar[BAR + 1];
+    char span[32], timing[48], bar[BAR + 1];
     double now = now_seconds(), passed = now - p->started;
     double share = p->total ? (double)p->done / (double)p->total : 1.0;
     share = share > 1.0 ? 1.0 : share;
-    format_duration(final || share <= 0 ? passed : passed / share - passed, left, sizeof left);
-    const char *kind = final ? "took" : share <= 0 ? "passed" : "left";
+    format_duration(final || share <= 0 ? passed : passed / share - passed, span, sizeof span);
+    if (final)
+        snprintf(timing, sizeof timing, "took %s", span);
+    else
+        snprintf(timing, sizeof timing, "%s %s", span, share > 0 ? "left" : "passed");
     p->shown = now;
     if (p->terminal) {
         int full = (int)(share * BAR);
         memset(bar, '#', (size_t)full);
         memset(bar + full, '.', (size_t)(BAR - full));
         bar[BAR] = '\0';
-        fprintf(stderr, "\r\033[K%s [%s] %3.0f%% %s %s%s%s", p->what, bar, 100 * share, left, kind,
+        fprintf(stderr, "\r\033[K%s [%s] %3.0f%% %s%s%s", p->what, bar, 100 * share, timing,
                 note ? "  " : "", note ? note : "");
         p->open = 1;
         open_bar = p;
         if (final)
             close_bar();
     } else {
-        fprintf(stderr, "%s: %llu of %llu (%.0f%%), %s %s%s%s\n", p->what,
-                (unsigned long long)p->done, (unsigned long long)p->total, 100 * share, left, kind,
-                note ? ", " : "", note ? note : "");
+        fprintf(stderr, "%s: %llu of %llu (%.0f%%), %s%s%s\n", p->what, (unsigned long long)p->done,
+                (unsigned long long)p->total, 100 * share, timing, note ? ", " : "",
+                note ? note : "");
     }
     fflush(stderr);
 }

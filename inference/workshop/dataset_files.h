@@ -20,6 +20,7 @@ struct dataset_file {
     enum dataset_part part; /* TRAIN, VALID or TEST */
 };
 
+/* All files of a dataset, whatever their part. */
 struct dataset_folder {
     struct dataset_file *files; /* by class name, then file name, in byte order */
     size_t count;
@@ -27,7 +28,8 @@ struct dataset_folder {
     uint32_t class_count;
 };
 
-/* Lists DIR. Errors as dataset_load; on failure *out is empty. Release with dataset_files_free. */
+/* Lists DIR: its class folders and the regular files NAME.csv in them; all else is passed over. Errors as dataset_load;
+ * on failure *out is empty. Release with dataset_files_free. */
 int dataset_files_scan(const char *dir, struct dataset_folder *out, char *why, size_t why_size);
 void dataset_files_free(struct dataset_folder *f);
 

@@ -12,9 +12,9 @@
 
 struct runner;
 
-/* 0, -EINVAL, -ENOTSUP (NILM_CPU names an unknown kernel set), -ENOMEM; why (may be NULL) says which. */
+/* Makes a runner (runner_free). 0, -EINVAL, -ENOTSUP (NILM_CPU names an unknown kernel set), -ENOMEM; why (may be NULL) says which. */
 int runner_create(const struct model *m, struct runner **out, char *why, size_t why_size);
-void runner_free(struct runner *r);
+void runner_free(struct runner *r); /* NULL is allowed */
 
 /* The engine's kernel set, or "fp32". */
 const char *runner_isa(const struct runner *r);

@@ -514,6 +514,47 @@ static void test_names(void **state)
     assert_int_equal(trace_parse_name(huge, &n), -EBADMSG);
 }
 
+/* Real files: every row of the plain CSV is a reading, with the column asked for; nothing is
+ * refused. */
+static void test_real_csv(void **state)
+{
+    static const struct {
+        const char *file, *column;
+        int64_t first_ms, step_ms;
+        float first_w;
+    } files[] = {{"refit/refit_h2_2014-04-19_2014-04-25.csv", NULL, 1397865600000, 8000, 161.0f},
+                 {"refit/refit_h2_2014-04-19_2014-04-25.csv", "fridge", 1397865600000, 8000, 81.0f},
+                 {"combed/academic_block_2014-06-02_2014-06-15.csv", "ahu_5", 1401695760000, 30000,
+                  9770.5f}};
+    const char *data = getenv("NILM_DATA");
+    (void)state;
+    if (data == NULL) {
+        print_message("NILM_DATA is not set: skipped\n");
+        skip();
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char name[512], why[512] = "";
+        struct trace *t;
+        struct trace_reading r;
+        snprintf(name, sizeof name, "%s/%s", data, files[i].file);
+        if (trace_open(name, TRACE_AUTO, files[i].column, &t, why, sizeof why) != 0)
+            fail_msg("%s", why);
+        assert_int_equal(trace_next(t, &r), 1);
+        assert_int_equal(r.t_ms, files[i].first_ms);
+        assert_true(r.watts == files[i].first_w);
+        int64_t last = r.t_ms;
+        int rc;
+        while ((rc = trace_next(t, &r)) == 1) {
+            assert_int_equal((r.t_ms - last) % files[i].step_ms, 0);
+            last = r.t_ms;
+        }
+        assert_int_equal(rc, 0);
+        const struct trace_stats *s = trace_statistics(t);
+        assert_true(s->bad == 0 && s->readings == s->lines - 1 && s->readings > 10000);
+        trace_close(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -531,6 +572,7 @@ int main(void)
         cmocka_unit_test(test_many_lines),
         cmocka_unit_test(test_random_bytes),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_real_csv),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
