@@ -2,11 +2,12 @@
 #ifndef TESTS_STORAGE_LIB_TEMP_H
 #define TESTS_STORAGE_LIB_TEMP_H
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h> /* needs those before it */
 
 #include "storage/outbox.h"
 #include "storage/store.h"
