@@ -22,6 +22,7 @@
 #include "transport/tls.h"
 
 #define CHANNELS_MAX 64u
+#define DROP_MS 2000 /* the thread sees an order at once, unless the machine is very busy */
 
 struct channel {
     struct channel_config config;
@@ -293,10 +294,10 @@ int channel_open(const struct channel_config *config, struct channel **out, char
     return tls_why(why, why_size, -rc, "channel: %s", strerror(-rc));
 }
 
-/* Until the thread has flushed its session. */
-static void await_flush(struct channel *c, int flush_ms)
+/* Until the thread's session has ended. */
+static void await_end(struct channel *c, int timeout_ms)
 {
-    int64_t deadline = dial_now() + flush_ms;
+    int64_t deadline = dial_now() + timeout_ms;
     struct channel_status s;
     for (;;) {
         channel_status(c, &s);
@@ -314,7 +315,7 @@ void channel_close(struct channel *c, int flush_ms)
     registry[c->number] = NULL;
     pthread_mutex_unlock(&registry_lock);
     if (flush_ms > 0)
-        await_flush(c, flush_ms);
+        await_end(c, flush_ms);
     pthread_mutex_lock(&c->lock);
     c->stop = 1;
     c->drop = 1;
@@ -361,8 +362,11 @@ void channel_drop(struct channel *c)
 {
     pthread_mutex_lock(&c->lock);
     c->drop = 1;
+    int open = c->status.phase == CHANNEL_OPEN;
     pthread_mutex_unlock(&c->lock);
     wake(c);
+    if (open)
+        await_end(c, DROP_MS);
 }
 
 uint32_t channel_notice(const struct channel *c, const void *payload, size_t size)

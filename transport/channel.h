@@ -63,7 +63,7 @@ void channel_status(struct channel *c, struct channel_status *out);
 void channel_set_mqtt5(struct channel *c, int mqtt5);
 /* hold 1: nothing more is read from the broker, until hold 0. Any thread. */
 void channel_hold(struct channel *c, int hold);
-/* Drops the session now, without TLS or MQTT goodbye. Any thread. */
+/* Drops the session, without TLS or MQTT goodbye; on return nothing that Paho writes leaves any more. */
 void channel_drop(struct channel *c);
 /* See frame_notice. */
 uint32_t channel_notice(const struct channel *c, const void *payload, size_t size);

@@ -301,9 +301,13 @@ static void go_down(struct link *l, struct link_event *event, int version_refuse
     if (!fall_back && l->failures < 64)
         l->failures++;
     wait = fall_back ? 0 : backoff(l);
-    if (fall_back || (auto_version && l->version != MQTTVERSION_5)) {
-        drop_paho(l); /* a handle has one version; after 3.1.1, MQTT 5 is tried again */
-        (void)make_paho(l, fall_back ? MQTTVERSION_3_1_1 : MQTTVERSION_5);
+    int version = fall_back ? MQTTVERSION_3_1_1 : auto_version ? MQTTVERSION_5 : l->version;
+    /* A handle has one version; after 3.1.1, MQTT 5 is tried again. And a broker that says DISCONNECT but leaves the
+     * connection open leaves Paho connected (Paho issue 1619). */
+    if (l->paho && (version != l->version || MQTTAsync_isConnected(l->paho))) {
+        drop_paho(l);
+        l->version = version;
+        (void)make_paho(l, version);
     }
     l->state = LINK_IDLE;
     l->window = 0;

@@ -176,6 +176,8 @@ enum pump_end pump_run(const struct pump_config *config, struct client *tls)
         if (moved && steps % STEPS_PER_LOOK != 0)
             continue;
         enum pump_order next = await(&p, moved ? 0 : left);
+        if (next == PUMP_DROP)
+            return PUMP_OURS; /* before another byte goes up: it might be a DISCONNECT */
         order = next == PUMP_GO_ON ? order : next;
     }
 }

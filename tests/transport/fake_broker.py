@@ -7,6 +7,7 @@ mute      does TLS and never answers
 large     accepts, then sends a PUBLISH larger than the client's limit, then a small one, and prints the PUBACKs
 garbage   accepts, then sends bytes that are not MQTT
 window    MQTT 5 with Receive Maximum 3; acknowledges only when three messages are unacknowledged; a fourth ends it
+bye       accepts, then says DISCONNECT "taken over" (MQTT 5) and leaves the connection open
 announce  accepts, then announces a packet of 200 MB that is no PUBLISH
 """
 import socket
@@ -68,6 +69,8 @@ def serve(conn, behaviour):
         conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"\xff" * 64)
     if behaviour == "announce":
         conn.sendall(b"\x90\xff\xff\xff\x5f")
+    if behaviour == "bye":
+        conn.sendall(b"\xe0\x01\x8e")
     if behaviour == "large":
         conn.sendall(publish(b"big", b"x" * 3_000_000, 7, version == 5))
         conn.sendall(publish(b"small", b"hello", 8, version == 5))
