@@ -14,6 +14,11 @@
 #define IN_SCALE                                                                                   \
     (1.0 / 127.0) /* of the first layer, with zero point 0; any would do: see quantize.h */
 
+/* Scales of what is all zero: any will do, but a chain of them must stay within what a model file
+ * may hold. */
+#define WEIGHT_FLOOR 1e-9
+#define OUTPUT_FLOOR 1e-6
+
 struct quantized {
     struct model m;
     float thresholds[MODEL_MAX_CHANNELS][MODEL_LEVELS];
@@ -141,8 +146,8 @@ static void quantize_row(struct quantized *q, uint32_t i, uint32_t o, const doub
     /* a large bias on tiny weights must still fit its int32, with room for the sum (SPEC 1.7) */
     if (fabs(bias) / (in_scale * 536870912.0) > scale)
         scale = fabs(bias) / (in_scale * 536870912.0);
-    if (scale < 1e-12)
-        scale = 1e-12;
+    if (scale < WEIGHT_FLOOR)
+        scale = WEIGHT_FLOOR;
     q->layers[i].weight_scale[o] = (float)scale;
     scale = (double)q->layers[i].weight_scale[o];
     for (size_t k = 0; k < fan_in; k++) {
@@ -167,6 +172,8 @@ static int requantize(struct quantized *q, uint32_t i, const struct net_layer *l
             largest = (double)q->layers[i].weight_scale[c];
     if (scale < 1.0001 * largest * (double)o->in_scale)
         scale = 1.0001 * largest * (double)o->in_scale;
+    if (scale < OUTPUT_FLOOR)
+        scale = OUTPUT_FLOOR;
     o->out_scale = (float)scale;
     o->out_zero = l->relu ? -128 : (int8_t)(lround(-low / scale) - 128);
     for (uint32_t c = 0; c < l->out_channels; c++) {

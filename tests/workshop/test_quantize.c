@@ -1,0 +1,322 @@
+/* test_quantize.c - quantization: thresholds and multipliers by their definitions; the INT8 engine
+ * against the FP32 net on a small trained network and on odd ones; golden vectors reproduce. */
+#include <errno.h>
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "inference/engine.h"
+#include "inference/workshop/convert.h"
+#include "inference/workshop/net_random.h"
+#include "inference/workshop/quantize.h"
+#include "inference/workshop/runner.h"
+#include "inference/workshop/train.h"
+#include "workshop/lib_synthetic.h"
+
+#define CLASSES 4
+#define WINDOW 96
+
+/* --- Thresholds --- */
+
+static int level(const float *thresholds, float x)
+{
+    int q = -128;
+    for (uint32_t i = 0; i < MODEL_LEVELS; i++)
+        q += thresholds[i] <= x;
+    return q;
+}
+
+/* The level of x is the feature's value rounded to the channel's scale, for each feature. */
+static void test_thresholds(void **state)
+{
+    (void)state;
+    const float xs[] = {-9000, -300,  -7.5f, -1,   -0.02f, 0,    0.3f, 1,   4,
+                        17,    59.9f, 230,   1000, 2300,   3999, 4000, 9000};
+
+    for (int f = MODEL_LINEAR; f <= MODEL_LOG_DIFF; f++) {
+        struct model_channel c = {.feature = (enum model_feature)f, .full = 4000.0f};
+        float thresholds[MODEL_LEVELS];
+        double scale, offset;
+        quantize_input(c.feature, &scale, &offset);
+        quantize_thresholds(&c, thresholds);
+        for (uint32_t i = 0; i < MODEL_LEVELS; i++)
+            assert_true(isfinite(thresholds[i]) && (i == 0 || thresholds[i] >= thresholds[i - 1]));
+        for (size_t i = 0; i < sizeof(xs) / sizeof(xs[0]); i++) {
+            const float watts[2] = {0.0f, xs[i]};
+            float feature;
+            net_features(&c, 1, 1, watts, &feature);
+            double q = ((double)feature - offset) / scale;
+            if (fabs(q - floor(q) - 0.5) < 1e-3)
+                continue; /* float and double may round a tie differently */
+            assert_int_equal(level(thresholds, xs[i]), (int)floor(q + 0.5));
+        }
+    }
+}
+
+/* A threshold belongs to the upper level, and the float below it to the lower one. */
+static void test_threshold_is_sharp(void **state)
+{
+    (void)state;
+    struct model_channel c = {.feature = MODEL_LOG, .full = 4000.0f};
+    float t[MODEL_LEVELS];
+
+    quantize_thresholds(&c, t);
+    for (uint32_t i = 0; i < MODEL_LEVELS; i++) {
+        assert_int_equal(level(t, t[i]), (int)i - 127);
+        assert_int_equal(level(t, nextafterf(t[i], -FLT_MAX)), (int)i - 128);
+        double exact = expm1(((double)i + 0.5) / 255.0 * log1p(4000.0));
+        assert_true((double)t[i] >= exact && (double)nextafterf(t[i], -FLT_MAX) < exact);
+    }
+}
+
+static void test_multiplier(void **state)
+{
+    (void)state;
+    struct net_random r = net_random_stream(1, 2, 3);
+    uint32_t m;
+    uint8_t s;
+
+    for (int i = 0; i < 10000; i++) {
+        double ratio = ldexp(0.5 + 0.5 * net_random_unit(&r), -(int)net_random_below(&r, 32));
+        assert_int_equal(quantize_multiplier(ratio, &m, &s), 0);
+        assert_true(m >= 1u << 30 && m < 1u << 31 && s >= 31 && s <= 62);
+        assert_true(fabs(ldexp((double)m, -s) / ratio - 1.0) <= 0x1p-31);
+    }
+    assert_int_equal(quantize_multiplier(1.0 - 1e-13, &m, &s), -ERANGE); /* rounds up to 1 */
+    assert_int_equal(quantize_multiplier(1.0, &m, &s), -ERANGE);
+    assert_int_equal(quantize_multiplier(0.0, &m, &s), -ERANGE);
+    assert_int_equal(quantize_multiplier(-0.5, &m, &s), -ERANGE);
+    assert_int_equal(quantize_multiplier(0x1p-40, &m, &s), -ERANGE);
+}
+
+/* --- A small trained network --- */
+
+static const char labels[CLASSES][MODEL_LABEL_BYTES] = {"made-up-0", "made-up-1", "made-up-2",
+                                                        "made-up-3"};
+
+static struct model description(void)
+{
+    struct model m = {.version = 3,
+                      .family = "test",
+                      .window = WINDOW,
+                      .period_ms = 1000,
+                      .hop = 8,
+                      .head = MODEL_SOFTMAX,
+                      .min_activity_w = 5.0f,
+                      .channel_count = 3,
+                      .class_count = CLASSES,
+                      .labels = labels,
+                      .meta = "attribution=none\n"};
+    m.channels[0] = (struct model_channel){.feature = MODEL_LOG, .full = 4000.0f};
+    m.channels[1] = (struct model_channel){.feature = MODEL_LOG_DIFF, .full = 4000.0f};
+    m.channels[2] = (struct model_channel){.feature = MODEL_LINEAR, .full = 500.0f};
+    return m;
+}
+
+static struct net *small_net(const struct model *m, const struct dataset *d)
+{
+    const struct net_spec spec = {.head = MODEL_SOFTMAX,
+                                  .window = WINDOW,
+                                  .channels = m->channel_count,
+                                  .class_count = CLASSES,
+                                  .conv_count = 2,
+                                  .conv = {{8, 5, 2}, {12, 5, 4}},
+                                  .hidden_count = 1,
+                                  .hidden = {16},
+                                  .norm = 1};
+    struct train_options o;
+    struct train_result result;
+    struct net *net, *folded;
+
+    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
+    net_init(net, 1);
+    train_defaults(&o);
+    o.epochs = 6;
+    o.epoch_windows = 1280;
+    o.batch = 64;
+    o.shift = 8;
+    o.onset_samples = 8;
+    o.threads = 2;
+    o.quiet = 1;
+    assert_int_equal(train_run(net, m->channels, d, NULL, &o, &result, NULL, 0), 0);
+    assert_int_equal(convert_fold(net, &folded), 0);
+    net_free(net);
+    return folded;
+}
+
+static struct quantized *quantized_of(const struct net *net, struct model *m,
+                                      const struct dataset *d, double percentile)
+{
+    struct quantize_range ranges[MODEL_MAX_LAYERS];
+    struct quantized *q;
+    char why[256] = "";
+
+    assert_int_equal(convert_to_model(net, m), 0);
+    assert_int_equal(quantize_calibrate(net, m->channels, d, 256, percentile, 1, ranges), 0);
+    if (quantize_net(net, m, ranges, &q, why, sizeof(why)) ||
+        quantize_golden(q, d, 8, 1, why, sizeof(why)))
+        fail_msg("%s", why);
+    return q;
+}
+
+/* Share of d's windows on which the file of q, read back, and the FP32 model have the same first
+ * class. */
+static double agreement(struct quantized *q, const struct model *fp32, const struct dataset *d)
+{
+    struct model *decoded;
+    struct runner *a, *b;
+    void *data;
+    size_t size, same = 0;
+    char why[256] = "";
+    float watts[WINDOW + 1], p[CLASSES], r[CLASSES];
+
+    if (model_encode(quantize_model(q), &data, &size, why, sizeof(why)) ||
+        model_decode(data, size, &decoded, why, sizeof(why)) ||
+        runner_create(decoded, &a, why, sizeof(why)) || runner_create(fp32, &b, why, sizeof(why)))
+        fail_msg("%s", why);
+    for (size_t i = 0; i < d->window_count; i++) {
+        uint32_t x = 0, y = 0;
+        dataset_copy(d, &d->windows[i], 0, watts);
+        runner_windows(a, watts, 1, p);
+        runner_windows(b, watts, 1, r);
+        for (uint32_t c = 1; c < CLASSES; c++) {
+            x = p[c] > p[x] ? c : x;
+            y = r[c] > r[y] ? c : y;
+        }
+        same += x == y;
+    }
+    runner_free(a);
+    runner_free(b);
+    model_free(decoded);
+    free(data);
+    return (double)same / (double)d->window_count;
+}
+
+static void test_int8_agrees_with_fp32(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1),
+                   *unseen = synthetic_dataset(CLASSES, 3, 600, WINDOW, 12, 2);
+    struct model m = description();
+    struct net *net = small_net(&m, d);
+    const double percentiles[2] = {100.0, 99.99};
+
+    for (int i = 0; i < 2; i++) {
+        struct quantized *q = quantized_of(net, &m, d, percentiles[i]);
+        double same = agreement(q, &m, unseen);
+        if (same < 0.97)
+            fail_msg("INT8 and FP32 agree on %.3f of the windows", same);
+        quantize_free(q);
+    }
+    net_free(net);
+    synthetic_free(d);
+    synthetic_free(unseen);
+}
+
+static void test_golden_reproduce(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
+    struct model m = description(), *decoded;
+    struct net *net = small_net(&m, d);
+    struct quantized *q = quantized_of(net, &m, d, 100.0);
+    struct engine *e;
+    void *data;
+    size_t size;
+    char why[256] = "";
+
+    assert_int_equal(model_encode(quantize_model(q), &data, &size, why, sizeof(why)), 0);
+    assert_int_equal(model_decode(data, size, &decoded, why, sizeof(why)), 0);
+    assert_int_equal(decoded->golden_count, 8);
+    assert_int_equal(engine_create(decoded, 0, &e, why, sizeof(why)), 0);
+    assert_int_equal(engine_selftest(e), 0);
+    engine_free(e);
+    model_free(decoded);
+    free(data);
+    quantize_free(q);
+    net_free(net);
+    synthetic_free(d);
+}
+
+/* Channels that are dead, all but dead, or mostly bias still make a valid model that computes what
+ * FP32 does. */
+static void test_odd_channels(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
+    struct model m = description();
+    struct net *net = small_net(&m, d);
+    const struct net_layer *conv = &net->layers[0], *dense = &net->layers[5];
+    const size_t fan_in = conv->weight_count / conv->out_channels;
+
+    memset(net->params + conv->weights, 0, fan_in * sizeof(float)); /* dead */
+    net->params[conv->bias] = 0.0f;
+    for (size_t k = 0; k < fan_in; k++) {
+        net->params[conv->weights + fan_in + k] = 1e-9f;      /* all but dead */
+        net->params[conv->weights + 2 * fan_in + k] *= 1e-7f; /* mostly bias */
+    }
+    net->params[conv->bias + 1] = 0.0f;
+    net->params[conv->bias + 2] = 0.5f;
+    memset(net->params + dense->weights, 0, dense->in_channels * sizeof(float));
+    net->params[dense->bias] = 3.0f; /* a constant unit */
+    struct quantized *q = quantized_of(net, &m, d, 100.0);
+    assert_true(agreement(q, &m, d) >= 0.95);
+    quantize_free(q);
+    net_free(net);
+    synthetic_free(d);
+}
+
+/* A network that is nothing but zeros: every range is empty, every scale a floor. */
+static void test_all_zero(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 1, 300, WINDOW, 24, 1);
+    struct model m = description();
+    struct net *net = small_net(&m, d);
+    memset(net->params, 0, net->param_count * sizeof(float));
+    struct quantized *q = quantized_of(net, &m, d, 99.9);
+    assert_true(agreement(q, &m, d) >= 1.0);
+    quantize_free(q);
+    net_free(net);
+    synthetic_free(d);
+}
+
+static void test_calibration_narrows(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
+    struct model m = description();
+    struct net *net = small_net(&m, d);
+    struct quantize_range all[MODEL_MAX_LAYERS], most[MODEL_MAX_LAYERS];
+
+    assert_int_equal(quantize_calibrate(net, m.channels, d, 128, 100.0, 1, all), 0);
+    assert_int_equal(quantize_calibrate(net, m.channels, d, 128, 99.0, 1, most), 0);
+    for (uint32_t i = 0; i < net->layer_count; i++) {
+        if (net->layers[i].relu) {
+            assert_true(all[i].low == 0.0f && most[i].low == 0.0f);
+            assert_true(most[i].high > 0.0f && most[i].high < all[i].high);
+        } else if (!net->layers[i].weight_count) {
+            assert_true(all[i].high == all[i - 1].high);
+        }
+    }
+    net_free(net);
+    synthetic_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_thresholds),       cmocka_unit_test(test_threshold_is_sharp),
+        cmocka_unit_test(test_multiplier),       cmocka_unit_test(test_int8_agrees_with_fp32),
+        cmocka_unit_test(test_golden_reproduce), cmocka_unit_test(test_odd_channels),
+        cmocka_unit_test(test_all_zero),         cmocka_unit_test(test_calibration_narrows)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,297 @@
+/* test_train.c - training: learns classes that can be told apart; same seed, same bytes, for any
+ * number of threads; the schedule and the optimizer by their definitions; unfolding changes
+ * nothing. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "inference/workshop/convert.h"
+#include "inference/workshop/optim.h"
+#include "inference/workshop/train.h"
+#include "inference/workshop/train_command.h"
+#include "workshop/lib_synthetic.h"
+
+static const struct model_channel channels[2] = {{.feature = MODEL_LOG, .full = 4000.0f},
+                                                 {.feature = MODEL_LOG_DIFF, .full = 4000.0f}};
+
+static struct net *make(uint64_t seed, int norm)
+{
+    const struct net_spec spec = {.head = MODEL_SOFTMAX,
+                                  .window = 96,
+                                  .channels = 2,
+                                  .class_count = 4,
+                                  .conv_count = 2,
+                                  .conv = {{8, 5, 2}, {12, 5, 4}},
+                                  .hidden_count = 1,
+                                  .hidden = {16},
+                                  .norm = norm};
+    struct net *net;
+    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
+    net_init(net, seed);
+    return net;
+}
+
+static struct train_options quick(uint64_t seed, uint32_t threads)
+{
+    struct train_options o;
+    train_defaults(&o);
+    o.epochs = 4;
+    o.epoch_windows = 640;
+    o.batch = 64;
+    o.seed = seed;
+    o.threads = threads;
+    o.shift = 8;
+    o.onset_samples = 8;
+    o.quiet = 1;
+    return o;
+}
+
+static struct net *trained(const struct dataset *d, uint64_t seed, uint32_t threads)
+{
+    struct net *net = make(1, 1);
+    struct train_options o = quick(seed, threads);
+    struct train_result result;
+    assert_int_equal(train_run(net, channels, d, NULL, &o, &result, NULL, 0), 0);
+    return net;
+}
+
+static void test_learns(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(4, 6, 600, 96, 24, 1),
+                   *unseen = synthetic_dataset(4, 3, 600, 96, 24, 2);
+    struct train_options o = quick(1, 2);
+    struct train_result result;
+    struct metrics *m;
+    struct net *net = make(1, 1), *folded;
+
+    o.epochs = 8;
+    o.epoch_windows = 1280;
+    assert_int_equal(train_run(net, channels, d, unseen, &o, &result, NULL, 0), 0);
+    assert_int_equal(convert_fold(net, &folded), 0);
+    assert_int_equal(train_evaluate(folded, channels, unseen, 1, &m), 0);
+    assert_true(m->windows == unseen->window_count);
+    if (m->accuracy < 0.97)
+        fail_msg("accuracy on unseen traces is %.3f", m->accuracy);
+    assert_true(result.best_epoch >= 1 && result.best_f1 > 0.95);
+    metrics_free(m);
+    net_free(net);
+    net_free(folded);
+    synthetic_free(d);
+    synthetic_free(unseen);
+}
+
+static void test_same_seed_same_bytes(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(4, 4, 400, 96, 24, 1);
+    struct net *a = trained(d, 7, 1), *b = trained(d, 7, 1);
+    struct net *c = trained(d, 7, 3), *other = trained(d, 8, 1);
+
+    assert_memory_equal(a->params, b->params, a->param_count * sizeof(float));
+    assert_memory_equal(a->stats, b->stats, a->stat_count * sizeof(float));
+    assert_memory_equal(a->params, c->params, a->param_count * sizeof(float));
+    assert_memory_equal(a->stats, c->stats, a->stat_count * sizeof(float));
+    assert_true(memcmp(a->params, other->params, a->param_count * sizeof(float)) != 0);
+    net_free(a);
+    net_free(b);
+    net_free(c);
+    net_free(other);
+    synthetic_free(d);
+}
+
+static void test_unfold_changes_nothing(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(4, 3, 400, 96, 24, 1);
+    struct net *net = make(5, 0), *norm, *folded;
+    struct net_work *a, *b;
+
+    for (uint32_t i = 0; i < net->layer_count; i++)
+        for (uint32_t c = 0; net->layers[i].weight_count && c < net->layers[i].out_channels; c++)
+            net->params[net->layers[i].bias + c] = 0.1f * (float)(c % 5) - 0.2f;
+    assert_int_equal(train_unfold(net, channels, d, 1, &norm), 0);
+    assert_true(norm->stat_count > 0);
+    assert_int_equal(convert_fold(norm, &folded), 0);
+    assert_int_equal(net_work_create(net, 2, &a), 0);
+    assert_int_equal(net_work_create(folded, 2, &b), 0);
+    for (uint32_t i = 0; i < 2 * 96 * 2; i++)
+        net_work_input(a)[i] = net_work_input(b)[i] = 0.5f + 0.5f * sinf((float)i);
+    const float *x = net_forward(net, a, 2, &(struct net_mode){0});
+    const float *y = net_forward(folded, b, 2, &(struct net_mode){0});
+    for (int i = 0; i < 8; i++)
+        assert_float_equal(x[i], y[i], 2e-4f * (1.0f + fabsf(x[i])));
+    net_work_free(a);
+    net_work_free(b);
+    net_free(net);
+    net_free(norm);
+    net_free(folded);
+    synthetic_free(d);
+}
+
+static void test_sampler_takes_square_roots(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(2, 20, 400, 96, 24, 1);
+    struct train_sampler s;
+    struct train_options plain = {.seed = 3};
+    float watts[97], features[96 * 2];
+    uint32_t label, second = 0;
+
+    /* class 1 gets a sixteenth of class 0's windows: a fifth of the draws (1 : 4), not a
+     * seventeenth */
+    size_t per_class = d->window_count / 2;
+    d->window_count = per_class + per_class / 16;
+    assert_int_equal(train_sampler_create(d, &s), 0);
+    for (uint32_t i = 0; i < 4000; i++) {
+        train_draw(d, &s, &plain, channels, 2, 0, i, watts, features, &label);
+        second += label;
+    }
+    assert_in_range(second, 4000 * 0.17, 4000 * 0.23);
+    train_sampler_free(&s);
+    synthetic_free(d);
+}
+
+static void test_onset_ends_window(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(1, 1, 400, 96, 24, 1);
+    struct dataset_trace *t = &d->traces[0];
+    struct train_sampler s;
+    struct train_options o = {.seed = 3, .onset = 1.0f, .onset_samples = 10};
+    float watts[97], features[96 * 2];
+    uint32_t label;
+
+    for (uint32_t i = 0; i < t->count; i++)
+        t->watts[i] = i >= 200 && i < 260 ? 500.0f : 0.0f;
+    d->window_count = 0;
+    d->windows[d->window_count++] = (struct dataset_window){.trace = 0, .start = 180, .label = 0};
+    assert_int_equal(train_sampler_create(d, &s), 0);
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t on = 0;
+        train_draw(d, &s, &o, channels, 2, 0, i, watts, features, &label);
+        for (uint32_t k = 1; k <= 96; k++)
+            on += watts[k] > 100.0f;
+        assert_in_range(on, 2, 11); /* just switched on ... */
+        assert_true(watts[96] > 100.0f);
+        for (uint32_t k = 1; k <= 96 - on; k++)
+            assert_true(watts[k] < 100.0f); /* ... and off before */
+    }
+    train_sampler_free(&s);
+    synthetic_free(d);
+}
+
+static void test_prefix_repeats_a_sample(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(1, 1, 400, 96, 24, 1);
+    struct train_sampler s;
+    struct train_options o = {.seed = 3, .prefix = 1.0f};
+    float watts[97], features[96 * 2];
+    uint32_t label, repeated = 0;
+
+    assert_int_equal(train_sampler_create(d, &s), 0);
+    for (uint32_t i = 0; i < 50; i++) {
+        train_draw(d, &s, &o, channels, 2, 0, i, watts, features, &label);
+        repeated += memcmp(&watts[0], &watts[1], sizeof(float)) == 0;
+        assert_float_equal(features[1], 0.0f,
+                           1e-6f); /* no difference where the same sample repeats */
+    }
+    assert_true(repeated >= 45);
+    train_sampler_free(&s);
+    synthetic_free(d);
+}
+
+static void test_schedule(void **state)
+{
+    (void)state;
+    assert_true(fabs(optim_one_cycle(0, 1001, 1.0, 0.25) - 1.0 / 25) < 1e-12);
+    assert_true(fabs(optim_one_cycle(250, 1001, 1.0, 0.25) - 1.0) < 1e-12);
+    assert_true(fabs(optim_one_cycle(1000, 1001, 1.0, 0.25) - 1e-4) < 1e-12);
+    for (uint64_t i = 0; i < 250; i++)
+        assert_true(optim_one_cycle(i, 1001, 1.0, 0.25) < optim_one_cycle(i + 1, 1001, 1.0, 0.25));
+    for (uint64_t i = 250; i < 1000; i++)
+        assert_true(optim_one_cycle(i, 1001, 1.0, 0.25) > optim_one_cycle(i + 1, 1001, 1.0, 0.25));
+}
+
+/* The first step of Adam moves every parameter by the rate, against its gradient's sign; decay
+ * shrinks weights, not biases. */
+static void test_first_step(void **state)
+{
+    (void)state;
+    struct net *net = make(2, 0), *before;
+    struct optim *o;
+    float *gradient = calloc(net->param_count, sizeof(float));
+    const struct net_layer *l = &net->layers[0];
+
+    net->params[l->bias] = 1.0f;
+    assert_int_equal(net_clone(net, &before), 0);
+    assert_int_equal(optim_create(net, &o), 0);
+    gradient[l->weights] = 0.3f;
+    gradient[l->bias] = -5.0f;
+    optim_step(o, net, gradient, 0.01, 0.5);
+    assert_float_equal(net->params[l->weights], before->params[l->weights] * 0.995f - 0.01f, 1e-6f);
+    assert_float_equal(net->params[l->weights + 1], before->params[l->weights + 1] * 0.995f, 1e-6f);
+    assert_float_equal(net->params[l->bias], 1.01f, 1e-6f);
+    optim_free(o);
+    net_free(net);
+    net_free(before);
+    free(gradient);
+}
+
+static void test_meta_lines(void **state)
+{
+    (void)state;
+    char meta[TRAIN_META_BYTES] = "", big[TRAIN_META_BYTES + 8];
+    char *argv[] = {"train", "--data", "/some/where/tb", "--out=/else/m.nilm", "--seed", "3"};
+
+    assert_int_equal(train_meta_set(meta, "a", "1"), 0);
+    assert_int_equal(train_meta_set(meta, "ab", "two\nlines"), 0);
+    assert_int_equal(train_meta_set(meta, "a", "3"), 0);
+    assert_string_equal(meta, "ab=two lines\na=3\n");
+    assert_int_equal(train_meta_command(meta, "c", 6, argv), 0);
+    assert_string_equal(meta,
+                        "ab=two lines\na=3\nc=nilm-model train --data tb --out=m.nilm --seed 3\n");
+    memset(big, 'x', sizeof(big) - 1);
+    big[sizeof(big) - 1] = '\0';
+    assert_int_equal(train_meta_set(meta, "big", big), -ENOSPC);
+    assert_true(strstr(meta, "big") == NULL);
+}
+
+static void test_refuses_other_data(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(4, 1, 400, 64, 24, 1); /* the net's window is 96 */
+    struct net *net = make(1, 1);
+    struct train_options o = quick(1, 1);
+    struct train_result result;
+    char why[256] = "";
+
+    assert_int_equal(train_run(net, channels, d, NULL, &o, &result, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "window 96"));
+    net_free(net);
+    synthetic_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_learns),
+                                       cmocka_unit_test(test_same_seed_same_bytes),
+                                       cmocka_unit_test(test_unfold_changes_nothing),
+                                       cmocka_unit_test(test_sampler_takes_square_roots),
+                                       cmocka_unit_test(test_onset_ends_window),
+                                       cmocka_unit_test(test_prefix_repeats_a_sample),
+                                       cmocka_unit_test(test_schedule),
+                                       cmocka_unit_test(test_first_step),
+                                       cmocka_unit_test(test_meta_lines),
+                                       cmocka_unit_test(test_refuses_other_data)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
