@@ -7,7 +7,6 @@
 #include "inference/workshop/workshop.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -153,11 +152,6 @@ static int score(struct eval *e)
 
 /* --- output --- */
 
-static double rounded(double value, double unit)
-{
-    return round(value / unit) * unit;
-}
-
 /* A number in JSON with a few decimals: through text, since 0.1 is no double. */
 static void add_decimal(cJSON *object, const char *key, double value, int decimals)
 {
@@ -261,8 +255,7 @@ static void print_table(const struct eval *e)
            (unsigned long long)e->rejected);
     printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f\n", m->accuracy,
            m->f1_macro, m->f1_weighted, m->bce);
-    printf("%llu bytes, %.1f us a window\n", (unsigned long long)e->size_bytes,
-           rounded(e->latency_us, 0.1));
+    printf("%llu bytes, %.1f us a window\n", (unsigned long long)e->size_bytes, e->latency_us);
     if (e->confusion)
         print_confusion(e);
 }

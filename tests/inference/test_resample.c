@@ -1,16 +1,19 @@
 /* The grid: energy, cells, gaps, restarts, hostile times (resample.h). */
 #include <errno.h>
+#include <glob.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 #include "inference/resample.h"
+#include "inference/trace.h"
 
 enum { P = 8000, GAP = 60000, MOST = 4096 };
 
@@ -294,6 +297,50 @@ static void test_random_streams(void **state)
     }
 }
 
+/* Real days of twelve classes: the grid carries the energy of the readings; what may differ is the
+ * cells at gaps and at both ends. */
+static void test_real_energy(void **state)
+{
+    const char *data = getenv("NILM_DATA");
+    char pattern[512], why[512];
+    glob_t found;
+    (void)state;
+    if (data == NULL) {
+        print_message("NILM_DATA is not set: skipped\n");
+        skip();
+    }
+    snprintf(pattern, sizeof pattern, "%s/tracebase/sample/complete/*/*.csv", data);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= 12);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct trace *t;
+        struct trace_reading r;
+        struct resample_sample s;
+        double energy = 0, grid_energy = 0, most = 0, watts = 0;
+        int64_t last = -1;
+        assert_int_equal(trace_open(found.gl_pathv[i], TRACE_AUTO, NULL, &t, why, sizeof why), 0);
+        resample_init(&grid, P, GAP);
+        while (trace_next(t, &r) == 1) {
+            if (last >= 0 && r.t_ms > last && r.t_ms - last <= GAP)
+                energy += watts * (double)(r.t_ms - last);
+            if (r.t_ms >= last) {
+                last = r.t_ms;
+                watts = (double)r.watts;
+            }
+            most = (double)r.watts > most ? (double)r.watts : most;
+            resample_push(&grid, r.t_ms, r.watts);
+            while (resample_next(&grid, &s))
+                grid_energy += s.mark == RESAMPLE_GAP ? 0 : (double)s.watts * P;
+        }
+        assert_int_equal(trace_statistics(t)->bad, 0);
+        trace_close(t);
+        double allowed = (2.0 * (double)grid.gaps + 2) * P * most + 1e-6 * energy;
+        if (fabs(grid_energy - energy) > allowed)
+            fail_msg("%s: %f of %f Wh", found.gl_pathv[i], grid_energy / 3.6e6, energy / 3.6e6);
+    }
+    globfree(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +359,7 @@ int main(void)
         cmocka_unit_test(test_busy_until_drained),
         cmocka_unit_test(test_hostile_values),
         cmocka_unit_test(test_random_streams),
+        cmocka_unit_test(test_real_energy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
