@@ -253,6 +253,10 @@ static void print_table(const struct eval *e)
            "threshold\n",
            (unsigned long long)m->windows, e->dataset->files, e->dataset->unknown_windows,
            (unsigned long long)e->rejected);
+    if (e->dataset->skipped_files || e->dataset->ambiguous_files || e->dataset->bad_lines)
+        printf("left out: %zu unreadable files, %zu filed under several classes, %llu bad lines\n",
+               e->dataset->skipped_files, e->dataset->ambiguous_files,
+               (unsigned long long)e->dataset->bad_lines);
     printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f\n", m->accuracy,
            m->f1_macro, m->f1_weighted, m->bce);
     printf("%llu bytes, %.1f us a window\n", (unsigned long long)e->size_bytes, e->latency_us);
