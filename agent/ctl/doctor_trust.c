@@ -123,7 +123,6 @@ static int check_slot(struct doctor *d)
 {
     struct slots *slots = NULL;
     struct slots_info info = {0};
-    struct pki_ring *ring = NULL;
     struct verify_report report;
     char dir[CLI_PATH], why[CLI_WHY] = "";
     int repaired = 0;
@@ -141,11 +140,7 @@ static int check_slot(struct doctor *d)
     }
     if (!info.active)
         return 0;
-    if (*d->config->model_keys)
-        (void)pki_ring_load(d->config->model_keys, &ring, why,
-                            sizeof why); /* judged by doctor_check_ring */
-    verify_file(info.path, ring, &report);
-    pki_ring_free(ring);
+    verify_file(info.path, d->config->model_keys, &report);
     judge_model(d, info.path, &report,
                 "push a good model; until then nilmd uses the previous one or [model] file");
     return 1;
@@ -156,7 +151,7 @@ void doctor_check_models(struct doctor *d)
     struct verify_report report;
     int pushed = check_slot(d);
     if (*d->config->model_file) {
-        verify_file(d->config->model_file, NULL, &report);
+        verify_file(d->config->model_file, d->config->model_keys, &report);
         judge_model(d, d->config->model_file, &report,
                     "install the model again, or set [model] file");
     } else if (!pushed) {

@@ -273,7 +273,7 @@ static int write_configuration(struct provision *p)
         add(&t, "server_name = %s\n", p->server_name);
     add(&t, "\n[model]\nkeys = %s\n", p->keys);
     if (p->model) {
-        verify_file(p->model, NULL, &report);
+        verify_file(p->model, p->keys, &report);
         if (!report.ok)
             return cli_fail(CLI_FAILED, NAME, "--model %s: %s", p->model, report.why);
         if ((code = absolute(p->model, model)) != CLI_DONE)

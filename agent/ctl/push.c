@@ -194,9 +194,11 @@ static int print_result(const struct push *p, int code)
 {
     static const char *const results[] = {"active", "usage", "refused", "not_delivered", "timeout"};
     cJSON *o = cJSON_CreateObject();
-    const char *result = code == CLI_DONE && p->wait_s == 0 ? "delivered" : results[code];
+    const char *result = !*p->sha256                          ? "no_bundle"
+                         : code == CLI_DONE && p->wait_s == 0 ? "delivered"
+                                                              : results[code];
     cJSON_AddStringToObject(o, "result", result);
-    cJSON_AddStringToObject(o, "reason", p->failed || !p->acked ? p->why : "");
+    cJSON_AddStringToObject(o, "reason", !p->acked ? p->why : "");
     cJSON_AddStringToObject(o, "sha256", p->sha256);
     cJSON_AddNumberToObject(o, "version", p->version);
     cJSON_AddStringToObject(o, "name", p->name);
@@ -215,27 +217,33 @@ static int print_result(const struct push *p, int code)
     return cli_print_json(o) == CLI_DONE ? code : CLI_FAILED;
 }
 
-/* Reads and checks the bundle: what cannot be a bundle is not sent. The signature is the gateway's
- * to judge. */
+/* Reads and checks the bundle: what cannot be one is not sent. The signature is the gateway's to
+ * judge. */
 static int load(struct push *p)
 {
     struct bundle b;
     uint8_t digest[32];
     char why[CLI_WHY] = "";
-    if (verify_read(p->file, BUNDLE_MAX_BYTES, &p->data, &p->size, why, sizeof why) != 0)
+    int rc = verify_read(p->file, CANDIDATE_MAX_BYTES, &p->data, &p->size, why, sizeof why);
+    if (rc != 0) {
+        snprintf(p->why, sizeof p->why, "%.380s", why);
         return cli_fail(CLI_FAILED, "push", "%s", why);
-    if (bundle_parse(p->data, p->size, &b, why, sizeof why) != 0)
+    }
+    rc = bundle_parse(p->data, p->size, &b, why, sizeof why);
+    if (rc == 0) {
+        if (!*b.key_id)
+            rc = -EKEYREJECTED;
+        snprintf(why, sizeof why, "is not signed, no gateway would take it: nilm-model sign");
+        p->version = b.manifest.version;
+        snprintf(p->name, sizeof p->name, "%s", b.manifest.name);
+        bundle_free(&b);
+    }
+    if (rc != 0) {
+        snprintf(p->why, sizeof p->why, "%.380s", why);
         return cli_fail(CLI_FAILED, "push", "%s: %s", p->file, why);
-    int is_signed = b.key_id[0] != '\0';
-    p->version = b.manifest.version;
-    snprintf(p->name, sizeof p->name, "%s", b.manifest.name);
-    bundle_free(&b);
+    }
     pki_sha256(p->data, p->size, digest);
     pki_hex(digest, sizeof digest, p->sha256);
-    if (!is_signed)
-        return cli_fail(CLI_FAILED, "push",
-                        "%s: is not signed, no gateway would take it; sign it with nilm-model sign",
-                        p->file);
     return CLI_DONE;
 }
 
@@ -261,7 +269,7 @@ static int run(struct push *p)
     code = rc == 0 ? loop(p) : cli_fail(CLI_FAILED, "push", "%s: %s", filter, strerror(-rc));
     if (code == CLI_DONE)
         code = judge(p);
-    return p->json ? print_result(p, code) : code;
+    return code;
 }
 
 int ctl_push(int argc, char **argv)
@@ -297,6 +305,8 @@ int ctl_push(int argc, char **argv)
                         p.device ? p.device : p.group, p.device ? "device" : "group");
     if ((code = session_prepare("push", &o, &p.session)) == CLI_DONE)
         code = run(&p);
+    if (p.json && code != CLI_USAGE)
+        code = print_result(&p, code);
     session_close(&p.session);
     free(p.devices);
     free(p.data);

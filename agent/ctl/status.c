@@ -37,17 +37,40 @@ static void print_meters(const cJSON *meters)
     }
 }
 
+/* What the payload of the status topic does not have: the link and the journal, for the operator at
+ * the gateway. */
+static void print_inside(const cJSON *s)
+{
+    const cJSON *link = cJSON_GetObjectItemCaseSensitive(s, "link");
+    const cJSON *journal = cJSON_GetObjectItemCaseSensitive(s, "journal");
+    if (cJSON_IsObject(link))
+        printf("broker: %s: %s; %.0f sessions, %.0f sent, %.0f acknowledged\n",
+               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(link, "connected")) ? "connected"
+                                                                                 : "not connected",
+               text_of(link, "text"), number_of(link, "sessions"), number_of(link, "sent"),
+               number_of(link, "acknowledged"));
+    if (!cJSON_IsObject(journal))
+        return;
+    printf("store: %.1f MB, %.1f MB written since the start\n",
+           number_of(journal, "database_bytes") / 1048576,
+           number_of(journal, "written_bytes") / 1048576);
+    if (number_of(journal, "waiting") > 0 || number_of(journal, "lost") > 0)
+        printf("store: THE DISK REFUSES: %.0f outcomes wait in memory, %.0f were lost\n",
+               number_of(journal, "waiting"), number_of(journal, "lost"));
+}
+
 static void print_status(const cJSON *s)
 {
     const cJSON *model = cJSON_GetObjectItemCaseSensitive(s, "model");
     const cJSON *outbox = cJSON_GetObjectItemCaseSensitive(s, "outbox");
-    printf("%s: running, %s; nilmd %s, epoch %.0f\n", text_of(s, "device"), text_of(s, "state"),
-           text_of(s, "agent"), number_of(s, "epoch"));
+    printf("%s: nilmd %s is running, epoch %.0f\n", text_of(s, "device"), text_of(s, "agent"),
+           number_of(s, "epoch"));
     if (cJSON_IsObject(model))
         printf("model: %s version %.0f (%s)\n", text_of(model, "family"),
                number_of(model, "version"), text_of(model, "name"));
     else
         printf("model: none, every appliance is reported as unknown\n");
+    print_inside(s);
     printf("outbox: %.0f waiting (%.0f bytes), next number %.0f, %.0f dropped, %.0f parked\n",
            number_of(outbox, "rows"), number_of(outbox, "bytes"), number_of(outbox, "next_seq"),
            number_of(outbox, "dropped"), number_of(outbox, "parked"));

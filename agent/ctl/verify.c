@@ -9,8 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "inference/engine.h"
-#include "inference/model.h"
+#include "transport/bundle.h"
 
 static int read_all(int fd, char *to, size_t size)
 {
@@ -60,84 +59,36 @@ int verify_read(const char *path, size_t max, void **data, size_t *size, char *w
     return 0;
 }
 
-static int verify_model(const void *data, size_t size, struct verify_report *out)
-{
-    struct model *model = NULL;
-    struct engine *engine = NULL;
-    int rc = model_decode(data, size, &model, out->why, sizeof out->why);
-    if (rc != 0)
-        return rc;
-    out->version = model->version;
-    out->classes = model->class_count;
-    out->golden = model->golden_count;
-    snprintf(out->family, sizeof out->family, "%s", model->family);
-    rc = engine_create(model, 0, &engine, out->why, sizeof out->why);
-    if (rc == 0) {
-        rc = engine_selftest(engine);
-        if (rc == -ENOENT)
-            snprintf(out->why, sizeof out->why, "the model has no golden vectors");
-        else if (rc < 0)
-            snprintf(out->why, sizeof out->why, "golden vectors: %s", strerror(-rc));
-        else if (rc > 0)
-            snprintf(out->why, sizeof out->why, "%d of %u golden vectors are not reproduced", rc,
-                     out->golden);
-    }
-    engine_free(engine);
-    model_free(model);
-    return rc;
-}
-
-static int verify_bundle(const void *data, size_t size, const struct pki_ring *ring,
-                         struct verify_report *out)
-{
-    struct bundle b;
-    out->bundle = 1;
-    int rc = bundle_parse(data, size, &b, out->why, sizeof out->why);
-    if (rc != 0)
-        return rc;
-    snprintf(out->name, sizeof out->name, "%s", b.manifest.name);
-    snprintf(out->key_id, sizeof out->key_id, "%s", b.key_id);
-    out->bytes = b.model_bytes;
-    if (ring) {
-        rc = bundle_verify(&b, data, ring, out->why, sizeof out->why);
-        out->is_signed = rc == 0;
-    }
-    if (rc == 0)
-        rc = verify_model(b.model, b.model_bytes, out);
-    if (rc == 0 &&
-        (strcmp(out->family, b.manifest.family) != 0 || out->version != b.manifest.version)) {
-        snprintf(out->why, sizeof out->why, "the manifest says %s %u, the model %s %u",
-                 b.manifest.family, b.manifest.version, out->family, out->version);
-        rc = -EBADMSG;
-    }
-    bundle_free(&b);
-    return rc;
-}
-
-void verify_bytes(const void *data, size_t size, const struct pki_ring *ring,
-                  struct verify_report *out)
+void verify_file(const char *path, const char *keys, struct verify_report *out)
 {
     uint8_t digest[32];
-    memset(out, 0, sizeof *out);
-    pki_sha256(data, size, digest);
-    pki_hex(digest, sizeof digest, out->sha256);
-    out->bytes = size;
-    if (size >= 4 && memcmp(data, "NILB", 4) == 0)
-        out->ok = verify_bundle(data, size, ring, out) == 0;
-    else
-        out->ok = verify_model(data, size, out) == 0;
-}
-
-void verify_file(const char *path, const struct pki_ring *ring, struct verify_report *out)
-{
     void *data = NULL;
     size_t size = 0;
-    char why[512];
+    struct bundle b;
+    struct candidate *c = NULL;
     memset(out, 0, sizeof *out);
-    if (verify_read(path, BUNDLE_MAX_BYTES, &data, &size, why, sizeof why) != 0) {
-        snprintf(out->why, sizeof out->why, "%s", why);
+    if (verify_read(path, CANDIDATE_MAX_BYTES, &data, &size, out->why, sizeof out->why) != 0)
+        return;
+    out->bytes = size;
+    pki_sha256(data, size, digest);
+    pki_hex(digest, sizeof digest, out->sha256);
+    int is_bundle = size >= 4 && memcmp(data, "NILB", 4) == 0;
+    if (is_bundle && bundle_parse(data, size, &b, NULL, 0) == 0) {
+        snprintf(out->key_id, sizeof out->key_id, "%s", b.key_id);
+        bundle_free(&b);
+    }
+    c = is_bundle ? candidate_check(data, size, keys, 0) : candidate_check_model(data, size);
+    if (!c) {
+        snprintf(out->why, sizeof out->why, "%s: out of memory", path);
         return;
     }
-    verify_bytes(data, size, ring, out);
-    free(data);
+    out->ok = c->error == 0;
+    out->is_signed = out->ok && is_bundle;
+    out->version = c->version;
+    out->classes = c->model ? c->model->class_count : 0;
+    out->golden = c->model ? c->model->golden_count : 0;
+    memcpy(out->why, c->reason, sizeof out->why);
+    memcpy(out->name, c->name, sizeof out->name);
+    memcpy(out->family, c->family, sizeof out->family);
+    candidate_free(c);
 }

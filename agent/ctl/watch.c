@@ -186,6 +186,21 @@ static void summary(struct watch *w)
     putchar('\n');
 }
 
+/* MQTT 5 section 4.7.1: "+" stands for one whole level, "#" for all the last ones. A broker ends
+ * the session of who sends another. */
+static int filter_ok(const char *filter)
+{
+    for (const char *p = filter;;) {
+        size_t n = strcspn(p, "/");
+        int last = p[n] == '\0';
+        if (n != strcspn(p, "+#/") && (n != 1 || (*p == '#' && !last)))
+            return 0;
+        if (last)
+            return strlen(filter) < TOPIC_BYTES;
+        p += n + 1;
+    }
+}
+
 static int subscribe(struct watch *w, const char *device, const char *filter)
 {
     static const char *const tails[] = {"event/+", "alert/+", "gap", "report"};
@@ -217,7 +232,7 @@ static int run(struct watch *w, const char *device, const char *filter, int64_t 
     if (rc != 0) {
         code = cli_fail(CLI_FAILED, "watch", "%s", why);
     } else if (subscribe(w, device, filter) != 0) {
-        code = cli_fail(CLI_USAGE, "watch", "not a topic filter: %s", filter ? filter : device);
+        code = cli_fail(CLI_FAILED, "watch", "%s cannot be subscribed", filter ? filter : w->base);
     } else {
         session_catch_signals();
         if (!w->json && !filter)
@@ -261,6 +276,8 @@ int ctl_watch(int argc, char **argv)
     if (code == CLI_GO) {
         if (device && topic_check_name(device) != 0)
             code = cli_fail(CLI_USAGE, "watch", "--device: \"%s\" is not a device name", device);
+        else if (filter && !filter_ok(filter))
+            code = cli_fail(CLI_USAGE, "watch", "--topic: \"%s\" is no topic filter", filter);
         else if (device && filter)
             code = cli_fail(CLI_USAGE, "watch", "--device and --topic exclude each other");
         else if ((code = session_prepare("watch", &o, &w->session)) == CLI_DONE)
