@@ -228,8 +228,8 @@ const char *tls_alert_text(int alert)
     case 20:
         return "the broker got a damaged record (bad MAC)";
     case 40:
-        return "the broker refused the handshake: it requires a client certificate, or no "
-               "cipher is common";
+        return "the broker refused the handshake: it requires a client certificate, or has no "
+               "TLS version (1.2 or later) and cipher in common with us";
     case 42:
         return "the broker finds our client certificate damaged or unacceptable";
     case 43:

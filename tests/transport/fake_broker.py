@@ -3,6 +3,7 @@
 
 no5       refuses MQTT 5 as a broker of before MQTT 5 does (CONNACK code 1), serves 3.1.1
 hangup5   closes the connection when it sees MQTT 5, serves 3.1.1
+old-tls   knows TLS 1.1 at most
 mute      does TLS and never answers
 large     accepts, then sends a PUBLISH larger than the client's limit, then a small one, and prints the PUBACKs
 garbage   accepts, then sends bytes that are not MQTT
@@ -15,6 +16,7 @@ import ssl
 import struct
 import sys
 import time
+import warnings
 
 
 def read_exactly(conn, count):
@@ -107,6 +109,11 @@ def main():
     folder, behaviour = sys.argv[1], sys.argv[2]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder + "/pki/server.crt", folder + "/pki/server.key")
+    if behaviour == "old-tls":
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.TLSv1_1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     while True:

@@ -90,9 +90,8 @@ uint16_t broker_free_port(void)
 
 static int listens(uint16_t port)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_port = htons(port),
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int ok = connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
     close(fd);
@@ -145,12 +144,6 @@ int broker_start(struct broker *b, const char *server, const char *extra)
     return -1;
 }
 
-void broker_reap(pid_t pid)
-{
-    kill(pid, SIGKILL);
-    waitpid(pid, NULL, 0);
-}
-
 void broker_kill(struct broker *b, int signal)
 {
     if (b->pid <= 0)
@@ -162,26 +155,33 @@ void broker_kill(struct broker *b, int signal)
 
 void broker_remove(struct broker *b)
 {
+    broker_fake(b, NULL);
     broker_kill(b, SIGKILL);
     char *const argv[] = {"rm", "-rf", "--", b->dir, NULL};
     if (b->dir[0])
         run(argv);
 }
 
-int broker_fake(struct broker *b, const char *behaviour, pid_t *pid, uint16_t *port)
+uint16_t broker_fake(struct broker *b, const char *behaviour)
 {
     int out[2];
-    char line[16] = "";
-    if (pipe2(out, O_CLOEXEC) != 0)
-        return -1;
+    char line[32] = "";
+    if (b->fake > 0) {
+        kill(b->fake, SIGKILL);
+        waitpid(b->fake, NULL, 0);
+        fclose(b->fake_says);
+        b->fake = 0;
+    }
+    if (!behaviour || pipe2(out, O_CLOEXEC) != 0)
+        return 0;
     char *const argv[] = {"/usr/bin/python3", "tests/transport/fake_broker.py", b->dir,
                           (char *)behaviour, NULL};
-    *pid = spawn(argv, out[1], -1);
+    b->fake = spawn(argv, out[1], -1);
     close(out[1]);
-    ssize_t n = read(out[0], line, sizeof line - 1);
-    close(out[0]);
-    *port = (uint16_t)atoi(line);
-    return n > 0 && *port ? 0 : -1;
+    b->fake_says = fdopen(out[0], "r");
+    if (!b->fake_says || !fgets(line, sizeof line, b->fake_says))
+        return 0;
+    return (uint16_t)atoi(line);
 }
 
 const char *broker_log(const struct broker *b)

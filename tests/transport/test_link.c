@@ -1,4 +1,5 @@
-/* test_link.c - a session over mutual TLS with a real Mosquitto: delivery, loss of the broker, wills, limits. */
+/* test_link.c - a session over mutual TLS with a real Mosquitto: delivery, loss of the broker,
+ * wills, limits. */
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -60,7 +61,8 @@ static struct link *listener(const struct link_config *config, const char *filte
     return l;
 }
 
-/* MANY messages from one link to another; every token answered once, every payload received once and in order. */
+/* MANY messages from one link to another; every token answered once, every payload received once
+ * and in order. */
 static void deliver(int protocol)
 {
     struct link_config c = link_defaults(&broker), o = operator_config();
@@ -117,7 +119,8 @@ static void delivers_over_mqtt311(void **state)
     deliver(4);
 }
 
-/* The broker dies twice in mid-stream: what failed is sent again, every accepted publish has one result. */
+/* The broker dies twice in mid-stream: what failed is sent again, every accepted publish has one
+ * result. */
 static void survives_broker_kills(void **state)
 {
     (void)state;
@@ -130,8 +133,7 @@ static void survives_broker_kills(void **state)
     struct link *to = listener(&o, "final"), *from = link_open(&c);
     for (int rounds = 0; acked < MANY && rounds < 200000; rounds++) {
         for (unsigned i = 0; i < MANY && link_room(from) > 0; i++)
-            if (states[i] == WAITING &&
-                link_publish(from, "t/kill", "x", 1, 1, 0, NULL, 0, i) == 0)
+            if (states[i] == WAITING && link_publish(from, "t/kill", "x", 1, 1, 0, NULL, 0, i) == 0)
                 states[i] = FLYING;
         if (kills < 2 && acked > 300 * (kills + 1)) {
             kills++;
@@ -182,7 +184,8 @@ static void survives_broker_kills(void **state)
     free(states);
 }
 
-/* A session that the broker ends in good order (it is stopped, or another client has our id) is told, and comes back. */
+/* A session that the broker ends in good order (it is stopped, or another client has our id) is
+ * told, and comes back. */
 static void tells_why_the_broker_ended_it(void **state)
 {
     (void)state;
@@ -225,8 +228,7 @@ static void leaves_a_will(void **state)
             link_destroy(l, clean ? 5000 : 0);
             if (clean) {
                 /* Nothing must follow; the marker shows that we waited long enough. */
-                assert_int_equal(
-                    link_publish(watcher, "will/marker", "m", 1, 0, 0, NULL, 0, 1), 0);
+                assert_int_equal(link_publish(watcher, "will/marker", "m", 1, 0, 0, NULL, 0, 1), 0);
                 link_await(watcher, LINK_MESSAGE, &e);
                 assert_string_equal(e.topic, "will/marker");
                 while (link_next(watcher, &e, 300) != LINK_NONE)
@@ -250,7 +252,8 @@ static void leaves_a_will(void **state)
     }
 }
 
-/* A message beyond max_message never reaches the owner, does not end the session, and under 3.1.1 is reported. */
+/* A message beyond max_message never reaches the owner, does not end the session, and under 3.1.1
+ * is reported. */
 static void refuses_large_messages(void **state)
 {
     (void)state;
@@ -284,7 +287,8 @@ static void refuses_large_messages(void **state)
     free(big);
 }
 
-/* An owner that does not look stops the stream at the broker: memory stays bounded, nothing is lost. */
+/* An owner that does not look stops the stream at the broker: memory stays bounded, nothing is
+ * lost. */
 static void holds_back_when_the_owner_sleeps(void **state)
 {
     (void)state;
@@ -346,7 +350,8 @@ static void wakes_from_another_thread(void **state)
     link_destroy(l, 1000);
 }
 
-/* The broker's access rules: a refused subscription and a refused message are told; other messages go on. */
+/* The broker's access rules: a refused subscription and a refused message are told; other messages
+ * go on. */
 static void tells_refusals(void **state)
 {
     (void)state;
