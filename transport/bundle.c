@@ -101,7 +101,7 @@ static int take_header(const uint8_t *p, size_t size, struct bundle *out, size_t
 
 int bundle_parse(const void *data, size_t size, struct bundle *out, char *why, size_t why_size)
 {
-    size_t manifest_bytes;
+    size_t manifest_bytes = 0;
     uint8_t digest[32];
     char hex[65];
 
