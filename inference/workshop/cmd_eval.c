@@ -172,10 +172,25 @@ static void add_confusion(const struct eval *e, cJSON *object)
     }
 }
 
+static const char *const splits[] = {"none", "day", "device", NULL};
+static const char *const parts[] = {"train", "valid", "test", "all", NULL};
+
+/* True when the model's own record says that training left these traces alone: it was trained on
+ * the same split, and this is the test part. A model trained by day has seen every device, so
+ * judging it by device flatters it. */
+static int is_unseen(const struct eval *e)
+{
+    char split[16], seed[24], own_seed[24];
+    snprintf(own_seed, sizeof own_seed, "%llu", (unsigned long long)e->options.split_seed);
+    return e->options.split != SPLIT_NONE && e->options.part == PART_TEST &&
+           model_meta(e->model, "split", split, sizeof split) == 0 &&
+           strcmp(split, splits[e->options.split]) == 0 &&
+           model_meta(e->model, "split_seed", seed, sizeof seed) == 0 &&
+           strcmp(seed, own_seed) == 0;
+}
+
 static int print_json(const struct eval *e)
 {
-    static const char *const splits[] = {"none", "day", "device"};
-    static const char *const parts[] = {"train", "valid", "test", "all"};
     const struct metrics *m = e->metrics;
     uint32_t present = 0;
     cJSON *o = cJSON_CreateObject();
@@ -183,6 +198,7 @@ static int print_json(const struct eval *e)
     cJSON_AddStringToObject(o, "dtype", e->model->dtype == MODEL_INT8 ? "int8" : "fp32");
     cJSON_AddStringToObject(o, "split", splits[e->options.split]);
     cJSON_AddStringToObject(o, "part", parts[e->options.part]);
+    cJSON_AddBoolToObject(o, "unseen", is_unseen(e));
     cJSON_AddNumberToObject(o, "windows", (double)m->windows);
     cJSON_AddNumberToObject(o, "classes", m->class_count);
     add_decimal(o, "accuracy", m->accuracy, 6);
@@ -257,6 +273,9 @@ static void print_table(const struct eval *e)
         printf("left out: %zu unreadable files, %zu filed under several classes, %llu bad lines\n",
                e->dataset->skipped_files, e->dataset->ambiguous_files,
                (unsigned long long)e->dataset->bad_lines);
+    if (!is_unseen(e))
+        printf("not known to be unseen: the model's record does not say that training left these "
+               "traces out\n");
     printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f\n", m->accuracy,
            m->f1_macro, m->f1_weighted, m->bce);
     printf("%llu bytes, %.1f us a window\n", (unsigned long long)e->size_bytes, e->latency_us);
@@ -268,8 +287,6 @@ static void print_table(const struct eval *e)
 
 static int parse(struct eval *e, int argc, char **argv)
 {
-    static const char *const splits[] = {"none", "day", "device", NULL};
-    static const char *const parts[] = {"train", "valid", "test", "all", NULL};
     int split = SPLIT_NONE, part = PART_ALL;
     struct dataset_options *d = &e->options;
     struct cli_option options[] = {

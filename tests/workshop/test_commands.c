@@ -185,6 +185,46 @@ static void test_eval_is_deterministic(void **state)
     free(text[1]);
 }
 
+/* "unseen" is claimed only when the model was trained on the same split, and of its test part. */
+static void test_eval_unseen(void **state)
+{
+    static const struct {
+        const char *split, *part, *seed;
+        int unseen;
+    } cases[] = {{"day", "test", "3", 1},
+                 {"day", "train", "3", 0},
+                 {"day", "all", "3", 0},
+                 {"day", "test", "4", 0},
+                 {"device", "test", "3", 0}};
+    struct model *m, copy;
+    char why[256] = "", device[8];
+    void *data;
+    size_t size;
+    (void)state;
+    write_model(0);
+    assert_int_equal(model_decode_file(model_path, &m, why, sizeof why), 0);
+    copy = *m;
+    copy.meta = "split=day\nsplit_seed=3\n";
+    copy.owner = NULL;
+    assert_int_equal(model_encode(&copy, &data, &size, why, sizeof why), 0);
+    small_model_write(model_path, data, size);
+    free(data);
+    model_free(m);
+    for (int i = 0; i < 30; i++) {
+        snprintf(device, sizeof device, "A%05d", i);
+        write_trace("Low", device, 60);
+    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cJSON *o =
+            EVAL("--split", cases[i].split, "--part", cases[i].part, "--split-seed", cases[i].seed);
+        assert_int_equal(cJSON_IsTrue(cJSON_GetObjectItem(o, "unseen")), cases[i].unseen);
+        cJSON_Delete(o);
+    }
+    cJSON *o = EVAL("--stride", "4");
+    assert_false(cJSON_IsTrue(cJSON_GetObjectItem(o, "unseen")));
+    cJSON_Delete(o);
+}
+
 static void test_eval_fp32(void **state)
 {
     struct net_spec spec = {.head = MODEL_SOFTMAX,
@@ -346,8 +386,9 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
     const struct CMUnitTest tests[] = {
         TEST(test_eval_figures), TEST(test_eval_is_deterministic),
-        TEST(test_eval_fp32),    TEST(test_bench),
-        TEST(test_inspect),      TEST(test_exit_codes),
+        TEST(test_eval_unseen),  TEST(test_eval_fp32),
+        TEST(test_bench),        TEST(test_inspect),
+        TEST(test_exit_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
