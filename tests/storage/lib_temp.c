@@ -103,7 +103,7 @@ void temp_write(const char *path, const void *data, size_t size)
     FILE *f = fopen(path, "wb");
 
     assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, size, f), size);
+    assert_true(size == 0 || fwrite(data, 1, size, f) == size);
     assert_int_equal(fclose(f), 0);
 }
 

@@ -61,7 +61,7 @@ static void apply(struct disk_file *f, const struct change *c, int size)
             memset(f->image + f->size, 0, (size_t)(end - f->size));
         f->size = end;
     }
-    if (c->data != NULL)
+    if (c->data != NULL && size > 0)
         memcpy(f->image + c->at, c->data, (size_t)size);
 }
 
