@@ -95,8 +95,9 @@ int workshop_finetune(int argc, char **argv)
 {
     struct request r = {.split = SPLIT_DAY};
     train_defaults(&r.train);
-    r.train.epochs = 12;
-    r.train.rate = 1.5e-3f;
+    r.train.epochs = 8;
+    r.train.rate = 2e-3f;
+    r.train.dropout = 0.05f;
     struct cli_option options[] = {
         {.name = "model",
          .type = CLI_STRING,

@@ -150,7 +150,7 @@ int workshop_train(int argc, char **argv)
                         .taps = "7,5,5,3,3",
                         .pools = "2,2,2,2,2",
                         .hidden = "128",
-                        .features = "log,log-diff",
+                        .features = "log,log-diff,linear:250,linear:3000",
                         .split = SPLIT_DAY,
                         .version = 1,
                         .hop = 4,

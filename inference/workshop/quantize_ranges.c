@@ -95,7 +95,7 @@ int quantize_calibrate(const struct net *net, const struct model_channel *channe
                             .data = d,
                             .ranges = ranges,
                             .windows = windows,
-                            .options = {.seed = seed}};
+                            .options = {.seed = seed, .exact = 1}};
     int rc;
 
     memset(ranges, 0,

@@ -17,20 +17,20 @@
 
 void train_defaults(struct train_options *options)
 {
-    *options = (struct train_options){.epochs = 24,
+    *options = (struct train_options){.epochs = 20,
                                       .batch = 128,
                                       .seed = 1,
                                       .rate = 4e-3f,
                                       .warm = 0.25f,
                                       .decay = 0.02f,
-                                      .dropout = 0.3f,
+                                      .dropout = 0.1f,
                                       .smoothing = 0.1f,
-                                      .onset = 0.15f,
+                                      .onset = 0.1f,
                                       .onset_samples = 48,
                                       .shift = 64,
                                       .prefix = 0.1f,
-                                      .gain = 0.25f,
-                                      .noise = 0.01f};
+                                      .gain = 0.05f,
+                                      .noise = 0.005f};
 }
 
 /* What the shards of a step share; [shards] arrays are written by their own shard only. */

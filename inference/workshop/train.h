@@ -33,6 +33,7 @@ struct train_options {
     float prefix; /* share whose random prefix repeats one sample, as in the agent's first window */
     float gain;   /* power times 1/(1+gain) .. 1+gain */
     float noise;  /* relative deviation of each sample */
+    int exact;    /* inputs as they are; else rounded to the levels that they will have in INT8 */
     int quiet;    /* no progress on standard error */
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "inference/workshop/net_random.h"
+#include "inference/workshop/quantize.h"
 #include "inference/workshop/train.h"
 
 /* A varied window must still show the appliance: this many samples at or above the least activity.
@@ -100,6 +101,21 @@ static void vary_power(const struct train_options *options, uint32_t count, stru
     }
 }
 
+/* Rounds features to INT8 levels, so that the network learns what it will see. */
+static void snap(const struct model_channel *channels, uint32_t channel_count, uint32_t window,
+                 float *features)
+{
+    for (uint32_t c = 0; c < channel_count; c++) {
+        double scale, offset;
+        quantize_input(channels[c].feature, &scale, &offset);
+        const float s = (float)scale, o = (float)offset, inverse = (float)(1.0 / scale);
+        for (uint32_t t = 0; t < window; t++) {
+            float *f = &features[(size_t)t * channel_count + c];
+            *f = floorf((*f - o) * inverse + 0.5f) * s + o;
+        }
+    }
+}
+
 void train_draw(const struct dataset *d, const struct train_sampler *s,
                 const struct train_options *options, const struct model_channel *channels,
                 uint32_t channel_count, uint64_t step, uint32_t index, float *watts,
@@ -125,5 +141,7 @@ void train_draw(const struct dataset *d, const struct train_sampler *s,
     }
     vary_power(options, window + 1, &r, watts);
     net_features(channels, channel_count, window, watts, features);
+    if (!options->exact)
+        snap(channels, channel_count, window, features);
     *label = w->label;
 }

@@ -108,8 +108,12 @@ int train_meta_command(char *meta, const char *key, int argc, char **argv)
         const char *equals = argv[i][0] == '-' ? strchr(argv[i], '=') : NULL;
         const char *value = equals ? equals + 1 : argv[i];
         const char *slash = strrchr(value, '/');
-        int n = snprintf(text + used, sizeof(text) - used, " %.*s%s", (int)(value - argv[i]),
-                         argv[i], slash && slash[1] ? slash + 1 : value);
+        int named = (int)(value - argv[i]); /* of "--name=" */
+        if (slash && slash[1])
+            value = slash + 1;
+        if (!strncmp(argv[i], "--data=", 7) || (i && !strcmp(argv[i - 1], "--data")))
+            value = "DIR";
+        int n = snprintf(text + used, sizeof(text) - used, " %.*s%s", named, argv[i], value);
         if (n < 0 || (size_t)n >= sizeof(text) - used)
             return -ENOSPC;
         used += (size_t)n;

@@ -165,6 +165,10 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
          .help = "0: one per processor; the result does not depend on it",                         \
          .low = 0,                                                                                 \
          .high = 64},                                                                              \
+        {.name = "exact-inputs",                                                                   \
+         .type = CLI_FLAG,                                                                         \
+         .value = &(t).exact,                                                                      \
+         .help = "do not round inputs to the levels of INT8"},                                     \
     {                                                                                              \
         .name = "quiet", .type = CLI_FLAG, .value = &(t).quiet,                                    \
         .help = "no progress on standard error"                                                    \

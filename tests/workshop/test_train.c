@@ -259,7 +259,7 @@ static void test_meta_lines(void **state)
     assert_string_equal(meta, "ab=two lines\na=3\n");
     assert_int_equal(train_meta_command(meta, "c", 6, argv), 0);
     assert_string_equal(meta,
-                        "ab=two lines\na=3\nc=nilm-model train --data tb --out=m.nilm --seed 3\n");
+                        "ab=two lines\na=3\nc=nilm-model train --data DIR --out=m.nilm --seed 3\n");
     memset(big, 'x', sizeof(big) - 1);
     big[sizeof(big) - 1] = '\0';
     assert_int_equal(train_meta_set(meta, "big", big), -ENOSPC);
