@@ -70,108 +70,83 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
                          int json);
 
 /* Options that train and finetune have in common: an entry each, for their tables. */
-#define TRAIN_OPTIONS(t)                                                                           \
-    {.name = "epochs",                                                                             \
-     .type = CLI_UINT,                                                                             \
-     .value = &(t).epochs,                                                                         \
-     .argument = "N",                                                                              \
-     .help = "passes",                                                                             \
-     .low = 1,                                                                                     \
-     .high = 10000},                                                                               \
-        {.name = "epoch-windows",                                                                  \
-         .type = CLI_UINT,                                                                         \
-         .value = &(t).epoch_windows,                                                              \
-         .argument = "N",                                                                          \
-         .help = "windows drawn in a pass; 0: as many as there are"},                              \
-        {.name = "batch",                                                                          \
-         .type = CLI_UINT,                                                                         \
-         .value = &(t).batch,                                                                      \
-         .argument = "N",                                                                          \
-         .help = "windows in a step, rounded up to a multiple of 16",                              \
-         .low = 1,                                                                                 \
-         .high = 65536},                                                                           \
-        {.name = "rate",                                                                           \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).rate,                                                                       \
-         .argument = "X",                                                                          \
-         .help = "peak learning rate of the one-cycle schedule",                                   \
-         .low = 1e-8,                                                                              \
-         .high = 10},                                                                              \
-        {.name = "decay",                                                                          \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).decay,                                                                      \
-         .argument = "X",                                                                          \
-         .help = "weight decay of AdamW",                                                          \
-         .low = 0,                                                                                 \
-         .high = 10},                                                                              \
-        {.name = "dropout",                                                                        \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).dropout,                                                                    \
-         .argument = "X",                                                                          \
-         .help = "share of the dense layers' inputs left out in a step",                           \
-         .low = 0,                                                                                 \
-         .high = 0.95},                                                                            \
-        {.name = "smoothing",                                                                      \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).smoothing,                                                                  \
-         .argument = "X",                                                                          \
-         .help = "label smoothing",                                                                \
-         .low = 0,                                                                                 \
-         .high = 0.9},                                                                             \
-        {.name = "onset",                                                                          \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).onset,                                                                      \
-         .argument = "X",                                                                          \
-         .help = "share of windows that end just after a switching-on",                            \
-         .low = 0,                                                                                 \
-         .high = 1},                                                                               \
-        {.name = "shift",                                                                          \
-         .type = CLI_UINT,                                                                         \
-         .value = &(t).shift,                                                                      \
-         .argument = "N",                                                                          \
-         .help = "the others are moved by up to so many samples",                                  \
-         .low = 0,                                                                                 \
-         .high = 16384},                                                                           \
-        {.name = "prefix",                                                                         \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).prefix,                                                                     \
-         .argument = "X",                                                                          \
-         .help = "share of windows whose beginning repeats one sample",                            \
-         .low = 0,                                                                                 \
-         .high = 1},                                                                               \
-        {.name = "gain",                                                                           \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).gain,                                                                       \
-         .argument = "X",                                                                          \
-         .help = "power is varied by up to this factor above 1, and its inverse",                  \
-         .low = 0,                                                                                 \
-         .high = 10},                                                                              \
-        {.name = "noise",                                                                          \
-         .type = CLI_FLOAT,                                                                        \
-         .value = &(t).noise,                                                                      \
-         .argument = "X",                                                                          \
-         .help = "relative noise of each sample",                                                  \
-         .low = 0,                                                                                 \
-         .high = 10},                                                                              \
-        {.name = "seed",                                                                           \
-         .type = CLI_UINT64,                                                                       \
-         .value = &(t).seed,                                                                       \
-         .argument = "N",                                                                          \
-         .help = "of start values, sampling, dropout"},                                            \
-        {.name = "threads",                                                                        \
-         .type = CLI_UINT,                                                                         \
-         .value = &(t).threads,                                                                    \
-         .argument = "N",                                                                          \
-         .help = "0: one per processor; the result does not depend on it",                         \
-         .low = 0,                                                                                 \
-         .high = 64},                                                                              \
-        {.name = "exact-inputs",                                                                   \
-         .type = CLI_FLAG,                                                                         \
-         .value = &(t).exact,                                                                      \
-         .help = "do not round inputs to the levels of INT8"},                                     \
-    {                                                                                              \
-        .name = "quiet", .type = CLI_FLAG, .value = &(t).quiet,                                    \
-        .help = "no progress on standard error"                                                    \
+#define TRAIN_OPTIONS(t)                                                                             \
+    {"epochs", CLI_UINT, &(t).epochs, "N", "passes", 1, 10000, NULL, 0, 0},                          \
+        {"epoch-windows",                                                                            \
+         CLI_UINT,                                                                                   \
+         &(t).epoch_windows,                                                                         \
+         "N",                                                                                        \
+         "windows drawn in a pass; 0: as many as there are",                                         \
+         0,                                                                                          \
+         0,                                                                                          \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"batch", CLI_UINT, &(t).batch, "N", "windows in a step, rounded up to a multiple of 16",    \
+         1,       65536,    NULL,       0,   0},                                                     \
+        {"rate", CLI_FLOAT, &(t).rate, "X", "peak learning rate of the one-cycle schedule",          \
+         1e-8,   10,        NULL,      0,   0},                                                      \
+        {"decay", CLI_FLOAT, &(t).decay, "X", "weight decay of AdamW", 0, 10, NULL, 0, 0},           \
+        {"dropout",                                                                                  \
+         CLI_FLOAT,                                                                                  \
+         &(t).dropout,                                                                               \
+         "X",                                                                                        \
+         "share of the dense layers' inputs left out in a step",                                     \
+         0,                                                                                          \
+         0.95,                                                                                       \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"smoothing", CLI_FLOAT, &(t).smoothing, "X", "label smoothing", 0, 0.9, NULL, 0, 0},        \
+        {"onset", CLI_FLOAT, &(t).onset, "X", "share of windows that end just after a switching-on", \
+         0,       1,         NULL,       0,   0},                                                    \
+        {"shift", CLI_UINT, &(t).shift, "N", "the others are moved by up to so many samples",        \
+         0,       16384,    NULL,       0,   0},                                                     \
+        {"prefix",                                                                                   \
+         CLI_FLOAT,                                                                                  \
+         &(t).prefix,                                                                                \
+         "X",                                                                                        \
+         "share of windows whose beginning repeats one sample",                                      \
+         0,                                                                                          \
+         1,                                                                                          \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"gain",                                                                                     \
+         CLI_FLOAT,                                                                                  \
+         &(t).gain,                                                                                  \
+         "X",                                                                                        \
+         "power is varied by up to this factor above 1, and its inverse",                            \
+         0,                                                                                          \
+         10,                                                                                         \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"noise", CLI_FLOAT, &(t).noise, "X", "relative noise of each sample", 0, 10, NULL, 0, 0},   \
+        {"seed", CLI_UINT64, &(t).seed, "N", "of start values, sampling, dropout",                   \
+         0,      0,          NULL,      0,   0},                                                     \
+        {"threads",                                                                                  \
+         CLI_UINT,                                                                                   \
+         &(t).threads,                                                                               \
+         "N",                                                                                        \
+         "0: one per processor; the result does not depend on it",                                   \
+         0,                                                                                          \
+         64,                                                                                         \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+        {"exact-inputs",                                                                             \
+         CLI_FLAG,                                                                                   \
+         &(t).exact,                                                                                 \
+         NULL,                                                                                       \
+         "do not round inputs to the levels of INT8",                                                \
+         0,                                                                                          \
+         0,                                                                                          \
+         NULL,                                                                                       \
+         0,                                                                                          \
+         0},                                                                                         \
+    {                                                                                                \
+        "quiet", CLI_FLAG, &(t).quiet, NULL, "no progress on standard error", 0, 0, NULL, 0, 0       \
     }
 
 #endif
