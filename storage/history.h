@@ -12,7 +12,11 @@
 
 #include "storage/store.h"
 
-#define HISTORY_NAME_BYTES 64u
+#define HISTORY_NAME_BYTES 64u /* with the NUL */
+
+/* Every function: 0 (or a number) or -errno as in store.h, the text in store_error(). Names must
+ * not be empty; figures must be finite: -EINVAL. A visitor must not use the handle that it is
+ * called from. */
 
 struct history_run {
     int64_t id; /* assigned */

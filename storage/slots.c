@@ -20,6 +20,7 @@
 struct slots {
     char dir[DIR_BYTES];
     struct slots_info info; /* path is filled in by slots_get */
+    int readonly;
 };
 
 static int explain(char *why, size_t why_size, int rc, const char *format, ...)
@@ -197,6 +198,9 @@ static int replace(const struct slots *s, const char *name, const char *data, si
 static int change(struct slots *s, const struct slots_info *next, char *why, size_t why_size)
 {
     char text[STATE_BYTES];
+
+    if (s->readonly)
+        return explain(why, why_size, -EROFS, "%s: opened for reading only", s->dir);
     size_t size = print_state(next, text);
     int rc = replace(s, "state", text, size, why, why_size);
 
@@ -205,46 +209,48 @@ static int change(struct slots *s, const struct slots_info *next, char *why, siz
     return rc;
 }
 
-/* Reads the state file; one that is damaged goes aside. */
-static int load(struct slots *s, int *repaired, char *why, size_t why_size)
+/* Reads the state file; none is a state too. -EBADMSG, -EFBIG: damaged. */
+static int read_state(struct slots *s, char *why, size_t why_size)
 {
-    const struct slots_info none = {0};
-    char path[512], aside[600], *text = NULL, reason[200];
+    char path[512], *text = NULL;
     size_t size = 0;
 
     path_of(s, "state", path);
     int rc = read_file(path, STATE_BYTES - 1, &text, &size, why, why_size);
     if (rc == -ENOENT)
         return 0;
-    if (rc == 0) {
-        rc = parse_state(text, size, &s->info);
-        free(text);
-        if (rc < 0)
-            explain(why, why_size, rc,
-                    "%s: damaged: expected the lines of a state with their checksum", path);
-    }
-    if (rc != -EBADMSG && rc != -EFBIG)
+    if (rc < 0)
         return rc;
-    snprintf(reason, sizeof reason, "%.*s", (int)sizeof reason - 1, why);
-    rc = folder_aside_name(path, "damaged", aside, sizeof aside);
+    rc = parse_state(text, size, &s->info);
+    free(text);
+    if (rc < 0)
+        explain(why, why_size, rc, "%s: damaged: expected the lines of a state with their checksum",
+                path);
+    return rc;
+}
+
+/* Sets a damaged state aside and writes one with no slot active. why keeps the reason. */
+static int rebuild(struct slots *s, int *repaired, char *why, size_t why_size)
+{
+    const struct slots_info none = {0};
+    char path[512], aside[600], problem[200];
+
+    path_of(s, "state", path);
+    int rc = folder_aside_name(path, "damaged", aside, sizeof aside);
     if (rc == 0 && rename(path, aside) != 0)
         rc = -errno;
     if (rc < 0)
         return explain(why, why_size, rc, "%s: damaged, and cannot be set aside: %s", path,
                        strerror(-rc));
+    rc = change(s, &none, problem, sizeof problem);
+    if (rc < 0)
+        return explain(why, why_size, rc, "%s", problem);
     *repaired = 1;
-    rc = change(s, &none, why, why_size);
-    return rc < 0 ? rc : explain(why, why_size, 0, "%s", reason);
+    return 0;
 }
 
-int slots_open(const char *dir, struct slots **out, int *repaired, char *why, size_t why_size)
+static int make(const char *dir, struct slots **out, char *why, size_t why_size)
 {
-    static const char *const leftovers[] = {"a.bundle.tmp", "b.bundle.tmp", "state.tmp"};
-    char path[512];
-    int rc = 0;
-
-    *out = NULL;
-    *repaired = 0;
     if (strlen(dir) == 0 || strlen(dir) >= DIR_BYTES)
         return explain(why, why_size, -ENAMETOOLONG,
                        "%.64s: expected a folder name of 1 to %u bytes", dir, DIR_BYTES - 1);
@@ -252,26 +258,56 @@ int slots_open(const char *dir, struct slots **out, int *repaired, char *why, si
     if (s == NULL)
         return explain(why, why_size, -ENOMEM, "%s: out of memory", dir);
     snprintf(s->dir, sizeof s->dir, "%s", dir);
+    *out = s;
+    return 0;
+}
+
+int slots_open(const char *dir, struct slots **out, int *repaired, char *why, size_t why_size)
+{
+    struct slots *s = NULL;
+
+    *out = NULL;
+    *repaired = 0;
+    int rc = make(dir, &s, why, why_size);
+    if (rc < 0)
+        return rc;
     if (mkdir(dir, 0750) == 0)
         rc = folder_sync_parent(dir);
     else if (errno != EEXIST)
         rc = -errno;
-    if (rc < 0) {
-        explain(why, why_size, rc, "%s: cannot make the folder: %s", dir, strerror(-rc));
-        goto fail;
-    }
-    for (size_t i = 0; i < sizeof leftovers / sizeof leftovers[0]; i++) {
-        path_of(s, leftovers[i], path);
-        unlink(path);
-    }
-    rc = load(s, repaired, why, why_size);
     if (rc < 0)
-        goto fail;
+        explain(why, why_size, rc, "%s: cannot make the folder: %s", dir, strerror(-rc));
+    else
+        rc = read_state(s, why, why_size);
+    if (rc == -EBADMSG || rc == -EFBIG)
+        rc = rebuild(s, repaired, why, why_size);
+    if (rc < 0) {
+        slots_close(s);
+        return rc;
+    }
     *out = s;
     return 0;
-fail:
-    slots_close(s);
-    return rc;
+}
+
+int slots_open_readonly(const char *dir, struct slots **out, char *why, size_t why_size)
+{
+    struct slots *s = NULL;
+
+    *out = NULL;
+    int rc = make(dir, &s, why, why_size);
+    if (rc < 0)
+        return rc;
+    s->readonly = 1;
+    if (access(dir, R_OK | X_OK) != 0)
+        rc = explain(why, why_size, -errno, "%s: %s", dir, strerror(errno));
+    else
+        rc = read_state(s, why, why_size);
+    if (rc < 0) {
+        slots_close(s);
+        return rc == -EFBIG ? -EBADMSG : rc;
+    }
+    *out = s;
+    return 0;
 }
 
 void slots_close(struct slots *s)
@@ -294,6 +330,8 @@ int slots_stage(struct slots *s, const void *data, size_t size, char *why, size_
     struct slots_info next = s->info;
     int rc = 0;
 
+    if (s->readonly)
+        return explain(why, why_size, -EROFS, "%s: opened for reading only", s->dir);
     if (data == NULL || size == 0)
         return explain(why, why_size, -EINVAL, "slot %c: expected a bundle, not nothing", target);
     /* The state must not name what is about to be overwritten, or a power cut would make a

@@ -5,7 +5,9 @@
  * Files in the folder: a.bundle, b.bundle, state (text, "active=a\nversion=7\nhighest=7\n..." with
  * a checksum line; SPEC 5.11). Content is opaque to storage: the agent verifies what it reads. A
  * bundle may be missing or truncated (a disk that lies): slots_read says so, the state stays
- * usable. Used by one thread, by one process at a time.
+ * usable. Used by one thread; one process at a time
+ * writes (slots_open), others read (slots_open_readonly). A temporary file left by a kill is
+ * overwritten by the next write.
  *
  * With two slots, staging overwrites the previous model: from then on there is none to return to
  * until the next activation. So verify a bundle in memory first. All functions return 0 or -errno
@@ -33,6 +35,11 @@ struct slots_info {
  * rebuilt as "none active"; repaired gets 1, and why the reason although 0 is returned. highest is
  * lost with it: the agent finds it in the bundles. */
 int slots_open(const char *dir, struct slots **out, int *repaired, char *why, size_t why_size);
+/* For reading beside a running agent (nilmctl): makes, moves and writes nothing; the changing
+ * functions give -EROFS. -ENOENT: no such folder. -EBADMSG: the state is damaged. The state is that
+ * of the moment of opening. */
+int slots_open_readonly(const char *dir, struct slots **out, char *why, size_t why_size);
+/* NULL is allowed. */
 void slots_close(struct slots *s);
 int slots_get(struct slots *s, struct slots_info *out);
 /* Writes bytes into the inactive slot (durable). -EINVAL (nothing to write), -ENOSPC, -EIO, ... */

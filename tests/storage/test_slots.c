@@ -143,13 +143,12 @@ static void bundles_may_be_gone(void **state)
     temp_write(temp_path(state, "models/state.tmp"), "half", 4);
     struct slots *s = opened(state, 0);
     assert_int_equal(info_of(s).active, 0);
-    assert_int_equal(access(temp_path(state, "models/a.bundle.tmp"), F_OK), -1);
-    assert_int_equal(access(temp_path(state, "models/state.tmp"), F_OK), -1);
     put(s, "one", 1);
     put(s, "two", 2);
     assert_int_equal(unlink(temp_path(state, "models/a.bundle")), 0);
     assert_int_equal(slots_rollback(s, why, sizeof why), -ENOENT);
     assert_int_equal(info_of(s).active, 'b');
+    assert_int_equal(temp_count(state, ".tmp"), 0); /* overwritten, and renamed */
     assert_int_equal(slots_stage(s, "three", 5, why, sizeof why), 0);
     assert_int_equal(unlink(temp_path(state, "models/a.bundle")), 0);
     assert_int_equal(slots_activate(s, 3, why, sizeof why), -ENOENT);
@@ -220,6 +219,34 @@ static void folders_that_cannot_be(void **state)
     slots_close(NULL);
 }
 
+/* nilmctl beside the agent: changes nothing, whatever it finds. */
+static void reading_only(void **state)
+{
+    struct slots *r = NULL;
+    char dir[4200];
+    size_t size;
+
+    strcpy(dir, temp_path(state, "models"));
+    assert_int_equal(slots_open_readonly(dir, &r, why, sizeof why), -ENOENT);
+    struct slots *s = opened(state, 0);
+    put(s, "one", 3);
+    temp_write(temp_path(state, "models/state.tmp"), "being written", 13);
+    assert_int_equal(slots_open_readonly(dir, &r, why, sizeof why), 0);
+    assert_int_equal(info_of(r).version, 3);
+    check_content(r, 'a', "one");
+    assert_int_equal(slots_stage(r, "two", 3, why, sizeof why), -EROFS);
+    assert_int_equal(slots_activate(r, 4, why, sizeof why), -ENOENT);
+    slots_close(r);
+    free(temp_read(temp_path(state, "models/state.tmp"), &size));
+    assert_int_equal(size, 13);
+    slots_close(s);
+    temp_write(temp_path(state, "models/state"), "nilmd slots 1\n", 14);
+    assert_int_equal(slots_open_readonly(dir, &r, why, sizeof why), -EBADMSG);
+    assert_null(r);
+    free(temp_read(temp_path(state, "models/state"), &size));
+    assert_int_equal(size, 14);
+}
+
 /* SIGKILL at random moments: the state names a whole bundle of the version it says. */
 static void kills_leave_old_or_new(void **state)
 {
@@ -283,9 +310,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
     const struct CMUnitTest tests[] = {
-        T(from_none_to_two_and_back),    T(staging),
-        T(reading_checks_the_file),      T(bundles_may_be_gone),
-        T(a_damaged_state_is_set_aside), T(folders_that_cannot_be),
+        T(from_none_to_two_and_back),
+        T(staging),
+        T(reading_checks_the_file),
+        T(bundles_may_be_gone),
+        T(a_damaged_state_is_set_aside),
+        T(folders_that_cannot_be),
+        T(reading_only),
         T(kills_leave_old_or_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
