@@ -22,6 +22,7 @@
 #include "transport/tls.h"
 
 #define CHANNELS_MAX 64u
+#define FIRST_WRITE_MS 5000
 #define DROP_MS 2000 /* the thread sees an order at once, unless the machine is very busy */
 
 struct channel {
@@ -181,19 +182,20 @@ static void run_session(struct channel *c, int paho)
 {
     struct client *tls = NULL;
     int fd = -1;
-    struct pump_config p = {.paho = paho,
-                            .wake = c->wake_fd,
-                            .max_packet = c->config.max_packet,
-                            .secret = c->secret,
-                            .order = order,
-                            .context = c};
+    struct pump_config pump = {.paho = paho,
+                               .wake = c->wake_fd,
+                               .max_packet = c->config.max_packet,
+                               .secret = c->secret,
+                               .order = order,
+                               .context = c};
 
-    if (establish(c, paho, &fd, &tls) == 0) {
+    int established = establish(c, paho, &fd, &tls) == 0;
+    if (established) {
         pthread_mutex_lock(&c->lock);
-        p.mqtt5 = c->mqtt5;
+        pump.mqtt5 = c->mqtt5;
         pthread_mutex_unlock(&c->lock);
-        p.tcp = fd;
-        switch (pump_run(&p, tls)) {
+        pump.tcp = fd;
+        switch (pump_run(&pump, tls)) {
         case PUMP_OURS:
             set_phase(c, CHANNEL_CLOSED, "");
             break;
@@ -209,6 +211,12 @@ static void run_session(struct channel *c, int paho)
     client_free(tls);
     if (fd >= 0)
         close(fd);
+    /* Paho's write of CONNECT must not meet a closed socket: 1.3.12 would forget the socket but go
+     * on polling it, which spins. It writes right after connect(), so this waits only when the
+     * attempt failed within microseconds. */
+    struct pollfd p = {.fd = paho, .events = POLLIN};
+    if (!established)
+        (void)poll(&p, 1, FIRST_WRITE_MS);
     close(paho); /* only now: the status is there when Paho looks */
 }
 
