@@ -235,9 +235,12 @@ const char *cli_duration(double seconds, char text[CLI_STAMP])
 
 char *cli_plain(char *text)
 {
-    for (unsigned char *p = (unsigned char *)text; *p; p++)
+    for (unsigned char *p = (unsigned char *)text; *p; p++) {
         if (*p < 32 || *p == 127)
             *p = '?';
+        else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) /* U+0080 to U+009F in UTF-8 */
+            *p = p[1] = '?';
+    }
     return text;
 }
 

@@ -1,5 +1,6 @@
 /* install.h - puts files of a gateway's configuration in place: durable, atomic, and only when they differ, so that a second
- * provisioning changes nothing. Errors are 0 or -errno with the reason, naming the path, in why. */
+ * provisioning changes nothing. A power cut leaves the old file or the new one (temporary file, fsync, rename, fsync of the
+ * folder). Negative results are -errno with the reason, naming the path, in why. */
 #ifndef AGENT_CTL_INSTALL_H
 #define AGENT_CTL_INSTALL_H
 

@@ -12,7 +12,7 @@
 #include "agent/config.h"
 #include "transport/link.h"
 
-struct session_options {
+struct session_options { /* as given on the command line; NULL: not given */
     const char *broker, *ca, *cert, *key, *server_name, *base, *config;
 };
 
@@ -31,11 +31,12 @@ struct session_options {
 struct session {
     struct link *link;
     struct config settings; /* only [broker] is filled in; no meters */
-    char password[256];
+    char password[256]; /* "" for none; wiped by session_close */
     char client_id[64];
 };
 
-/* Checks the options and prepares settings, without a link. command names the program in messages. Exit code (cli.h). */
+/* Checks the options and prepares settings, without a link; options override the configuration. command names the program in
+ * messages. Exit code (cli.h). session_close is right after every outcome. */
 int session_prepare(const char *command, const struct session_options *o, struct session *s);
 /* Settings from a configuration that was loaded already. 0, or -errno with why (the password file). */
 int session_settings(struct session *s, const struct config *c, char *why, size_t why_size);

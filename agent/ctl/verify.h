@@ -19,7 +19,7 @@ struct verify_report {
     char sha256[65]; /* of the file */
 };
 
-/* keys: path of the key ring that must have signed a bundle; "" refuses every bundle. */
+/* Fills *out whatever happens: a file that cannot be read is not ok. keys: path of the key ring that must have signed a bundle; "" refuses every bundle. */
 void verify_file(const char *path, const char *keys, struct verify_report *out);
 
 /* Reads a regular file of 1 to max bytes into a new buffer (free()). 0 or -errno with the reason in why. */
