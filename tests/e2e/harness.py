@@ -22,7 +22,7 @@ BUILD = os.environ.get("NILM_BUILD") or os.path.join(ROOT, "build/test")
 NILMD = os.path.join(BUILD, "agent/nilmd")
 NILMCTL = os.path.join(BUILD, "agent/nilmctl")
 NILM_MODEL = os.path.join(BUILD, "agent/nilm-model")
-MODELS = os.path.join(ROOT, "inference/models")
+MODELS = os.environ.get("NILM_MODELS") or os.path.join(ROOT, "inference/models")
 BASE = "nilm/v1"
 failures = []
 
@@ -203,26 +203,31 @@ class Subscriber:
     def __init__(self, world, name="subscriber", topic="#"):
         self.world, self.name, self.topic, self.messages = world, name, topic, []
         self.cert, self.key = world.pki.issue(name)
-        self.process = None
+        world.subscribers.append(self)
+        self.process, self.stopping = None, False
         self.start()
 
     def start(self):
-        w = self.world
-        self.process = subprocess.Popen(
-            ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(w.broker.port), "--cafile", w.pki.ca,
-             "--cert", self.cert, "--key", self.key, "-i", self.name, "-c", "-q", "1", "-V", "mqttv311",
-             "-t", self.topic, "-F", "%t %r %x"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
-        threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
-        log = w.broker.log
+        threading.Thread(target=self._keep_running, daemon=True).start()
+        log = self.world.broker.log
         wait_for(lambda: f"as {self.name} " in open(log).read(), 10)
         time.sleep(0.3)  # for the SUBSCRIBE after the CONNECT
 
-    def _read(self, process):
-        for line in process.stdout:
-            parts = line.decode().rstrip("\n").split(" ")
-            if len(parts) == 3:
-                self.messages.append((parts[0], bytes.fromhex(parts[2])))
+    def _keep_running(self):
+        """mosquitto_sub ends when its broker is killed; its session on the broker does not."""
+        w = self.world
+        while not self.stopping:
+            self.process = subprocess.Popen(
+                ["stdbuf", "-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", str(w.broker.port), "--cafile", w.pki.ca,
+                 "--cert", self.cert, "--key", self.key, "-i", self.name, "-c", "-q", "1", "-V", "mqttv311",
+                 "-t", self.topic, "-F", "%t %r %x"],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            for line in self.process.stdout:
+                parts = line.decode().rstrip("\n").split(" ")
+                if len(parts) == 3:
+                    self.messages.append((parts[0], bytes.fromhex(parts[2])))
+            self.process.wait()
+            time.sleep(0.2)
 
     def items(self, *kinds):
         """Payloads (dicts) with an envelope, in order of arrival; kinds: event, alert, gap, report."""
@@ -241,8 +246,8 @@ class Subscriber:
         return None
 
     def stop(self):
+        self.stopping = True
         self.process.kill()
-        self.process.wait()
 
 
 class Agent:
@@ -259,7 +264,7 @@ class Agent:
         self.process, self.port = None, port or world.broker.port
         lines = ["[device]", f"id = {name}", f"data_dir = {self.data}", "[broker]",
                  f"url = mqtts://127.0.0.1:{self.port}", f"ca = {world.pki.ca}", f"cert = {self.cert}",
-                 f"key = {self.key}", "[model]", f"file = {MODELS}/identify-int8.nilm", f"keys = {world.ring}", extra]
+                 f"key = {self.key}", "[model]", f"file = {world.model}", f"keys = {world.ring}", extra]
         for meter, keys in meters.items():
             lines.append(f"[meter:{meter}]")
             lines += [f"{key} = {value}" for key, value in keys.items()]
@@ -320,10 +325,11 @@ class World:
         self.pki = Pki(os.path.join(self.folder, "pki"))
         self.ring = os.path.join(self.folder, "ring")
         os.makedirs(self.ring)
+        self.model = os.path.join(MODELS, "identify-int8.nilm")
         self.sign_key = self.key_pair("operator", self.ring)
         self.broker = Broker(os.path.join(self.folder, "broker"), self.pki)
         self.broker.start()
-        self.agents = []
+        self.agents, self.subscribers = [], []
         return self
 
     def key_pair(self, name, public_folder):
@@ -341,7 +347,9 @@ class World:
         for agent in self.agents:
             agent.stop(5)
             if kind or failures:
-                print(f"--- log of {agent.name} (end)\n" + agent.text()[-4000:])
+                print(f"--- log of {agent.name} (end)\n" + agent.text()[-8000:])
+        for subscriber in self.subscribers:
+            subscriber.stop()
         self.broker.kill()
 
 

@@ -76,14 +76,15 @@ with World() as world:
     subscriber = Subscriber(world)
     agent = world.agent("gateway", meters(), port=recorder.port)
     agent.start("--exit-when-done", "--drain-timeout", "120")
+    peak = 0
     for _ in range(2):
-        time.sleep(random.uniform(6, 10))
+        time.sleep(random.uniform(3, 6))
+        peak = max(peak, agent.rss_kib())
         world.broker.kill()
         before = len(subscriber.messages)
         time.sleep(random.uniform(2, 4))
         world.broker.start()
         wait_for(lambda: len(subscriber.messages) > before, 30)
-    peak = agent.rss_kib()
     code = agent.wait(300)
     check(code == 0, f"the agent ended by itself when all was replayed and acknowledged: exit code {code}")
     time.sleep(2)
