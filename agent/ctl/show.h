@@ -15,7 +15,7 @@ struct show {
 
 /* The heading of the columns of events. */
 void show_heading(const struct show *s);
-/* An event, alert, gap or report; anything else as its topic and text. 
+/* An event, alert, gap or report; anything else as its state.
  * payload: an object; its texts are changed in place (made harmless). */
 void show_item(const struct show *s, const struct topic_parts *topic, const cJSON *payload);
 
