@@ -42,6 +42,7 @@ struct step {
     const struct train_options *options;
     uint64_t number;
     uint32_t shards, threads;
+    struct cli_progress progress;
     float *gradients; /* [shards][param_count] */
     float *stats;     /* [shards][stat_count] */
     double *losses;   /* [shards] */
@@ -125,7 +126,7 @@ static double run_step(struct step *s, struct net *net, struct optim *optim, dou
 }
 
 static int run_epoch(struct step *s, struct net *net, struct optim *optim, uint32_t epoch,
-                     uint32_t steps, struct cli_progress *progress, double *loss)
+                     uint32_t steps, double *loss)
 {
     const struct train_options *o = s->options;
     double sum = 0.0;
@@ -141,7 +142,7 @@ static int run_epoch(struct step *s, struct net *net, struct optim *optim, uint3
         (void)snprintf(note, sizeof(note), "epoch %u of %u, loss %.3f", epoch, o->epochs,
                        sum / (i + 1.0));
         if (!o->quiet)
-            cli_progress_step(progress, s->number, note);
+            cli_progress_step(&s->progress, s->number, note);
     }
     *loss = sum / steps;
     return 0;
@@ -157,8 +158,8 @@ static int judge(const struct net *net, struct net *best, const struct step *s,
     if (rc)
         return rc;
     if (!s->options->quiet)
-        fprintf(stderr, "\nepoch %u: loss %.4f, valid f1_macro %.4f accuracy %.4f\n", epoch,
-                result->loss, m->f1_macro, m->accuracy);
+        fprintf(stderr, "%sepoch %u: loss %.4f, valid f1_macro %.4f accuracy %.4f\n",
+                s->progress.open ? "\n" : "", epoch, result->loss, m->f1_macro, m->accuracy);
     if (m->f1_macro > result->best_f1 || !result->best_epoch) {
         result->best_f1 = m->f1_macro;
         result->best_epoch = epoch;
@@ -198,21 +199,20 @@ static int train_epochs(struct step *s, struct net *net, struct net *best, struc
     uint64_t per_epoch = o->epoch_windows ? o->epoch_windows : s->data->window_count;
     uint32_t steps =
         (uint32_t)((per_epoch + s->shards * TRAIN_SHARD - 1) / (s->shards * TRAIN_SHARD));
-    struct cli_progress progress;
     double busy = 0.0;
     int rc = 0;
 
     if (!o->quiet)
-        cli_progress_begin(&progress, "training", (uint64_t)steps * o->epochs);
+        cli_progress_begin(&s->progress, "training", (uint64_t)steps * o->epochs);
     for (uint32_t e = 1; e <= o->epochs && !rc; e++) {
         double started = now();
-        rc = run_epoch(s, net, optim, e, steps, &progress, &result->loss);
+        rc = run_epoch(s, net, optim, e, steps, &result->loss);
         busy += now() - started;
         if (!rc && valid)
             rc = judge(net, best, s, valid, e, result);
     }
     if (!o->quiet)
-        cli_progress_end(&progress, NULL);
+        cli_progress_end(&s->progress, NULL);
     if (busy > 0.0)
         result->windows_per_second = (double)s->number * s->shards * TRAIN_SHARD / busy;
     return rc;
