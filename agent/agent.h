@@ -58,12 +58,14 @@ struct agent {
 
 /* Exit codes of every program of the project. */
 enum { AGENT_OK = 0, AGENT_USAGE = 1, AGENT_FAILED = 2, AGENT_RETRY = 3, AGENT_TIMED_OUT = 4 };
+#define AGENT_REOPEN (-1) /* of agent_run: the database is damaged; stop, and start anew in this process */
 
 /* Takes the data folder, opens everything, restores the meters, starts the publisher. Signals must be blocked already; signal_fd
  * receives them. 0, or an exit code after telling why in the log. agent_stop is due in both cases. */
 int agent_start(struct agent *a, const struct agent_options *options, const struct config *config, int signal_fd);
 
-/* Runs until a signal or, with exit_when_done, until all is done. Returns the exit code. (loop.c) */
+/* Runs until a signal or, with exit_when_done, until all is done. Returns the exit code, or
+ * AGENT_REOPEN. (loop.c) */
 int agent_run(struct agent *a);
 
 /* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with them. */

@@ -146,6 +146,7 @@ static int is_hopeless(int rc)
 static void note_failure(struct journal *j, int rc)
 {
     const char *text = store_error(j->store);
+    j->stats.damaged |= rc == -EBADMSG;
     if (j->stats.failures++ == 0 || !j->first) /* once per outage */
         log_error("store: %s; %s", text[0] ? text : strerror(-rc),
                   is_hopeless(rc) ? "an outcome is dropped" : "what is detected waits in memory");

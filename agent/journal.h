@@ -21,6 +21,7 @@
 struct journal;
 struct journal_stats {
     uint64_t committed, waiting, lost, failures;
+    int damaged; /* the store said -EBADMSG: opening it anew sets it aside */
 };
 
 /* wake is called (main thread) after each commit that stored something to publish; may be NULL. The store stays the caller's. */

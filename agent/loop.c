@@ -173,6 +173,22 @@ static int all_ended(const struct agent *a)
     return 1;
 }
 
+/* SQLite found damage in a file that was sound when it was opened. store_open checks it whole and
+ * sets it aside. */
+static void check_store(struct agent *a)
+{
+    struct journal_stats j;
+    struct publisher_stats p = {.damaged = 0};
+    journal_get_stats(a->journal, &j);
+    if (a->publisher)
+        publisher_get_stats(a->publisher, &p);
+    if ((!j.damaged && !p.damaged) || a->stop)
+        return;
+    log_error("store: %s is damaged; opening it anew", a->database);
+    a->exit_code = AGENT_REOPEN;
+    a->stop = 1;
+}
+
 /* With exit_when_done: is everything read, stored and acknowledged? */
 static void check_done(struct agent *a, int64_t mono)
 {
@@ -207,6 +223,7 @@ static void tick(struct agent *a, int64_t mono)
         return;
     a->tick_at = mono + TICK_MS;
     journal_flush(a->journal);
+    check_store(a);
     for (size_t i = 0; i < a->meter_count; i++)
         tick_meter(&a->meters[i], mono);
     renew_status(a, mono);

@@ -50,6 +50,7 @@ struct publisher_stats {
     int connected;
     int drained;        /* connected, and everything that was to send is acknowledged and deleted */
     int protocol;       /* 4 or 5 */
+    int damaged;        /* the store said -EBADMSG: opening it anew sets it aside */
     char state[384];    /* in words: of the session, or why there is none */
     uint64_t sessions, sent, acknowledged, failed, parked;
 };

@@ -388,11 +388,12 @@ static int open_store(struct publisher *p)
     return 0;
 }
 
-static void publish_stats(struct publisher *p)
+static void publish_stats(struct publisher *p, int damaged)
 {
     struct drain_stats d;
     drain_get_stats(p->drain, &d);
     pthread_mutex_lock(&p->lock);
+    p->stats.damaged |= damaged;
     p->stats.sent = d.sent;
     p->stats.acknowledged = d.acknowledged;
     p->stats.failed = d.failed;
@@ -424,7 +425,7 @@ static int turn(struct publisher *p, int stopping)
         rc = drain_commit(p->drain, now, stopping);
     if (rc < 0)
         log_warning("outbox: %s; trying again", store_error(p->store));
-    publish_stats(p);
+    publish_stats(p, rc == -EBADMSG);
     return 0;
 }
 
