@@ -115,7 +115,7 @@ static void does_not_depend_on_cuts(void **state)
     for (int round = 0; round < 20000; round++) {
         size_t n = 1 + (size_t)rand_r(&seed) % sizeof in;
         for (size_t i = 0; i < n; i++)
-            in[i] = rand_r(&seed) % 3 ? (uint8_t)(rand_r(&seed) % 8) : (uint8_t)rand_r(&seed);
+            in[i] = (uint8_t)(rand_r(&seed) % 3 ? rand_r(&seed) % 8 : rand_r(&seed));
         in[0] = 0x30;
         struct frame f;
         frame_start(&f, 4, round & 1, secret);
