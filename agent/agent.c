@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "agent/status.h"
 #include "storage/outbox.h"
 #include "storage/routine.h"
 

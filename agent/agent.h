@@ -1,7 +1,9 @@
-/* agent.h - the running agent: one process, one data folder, all meters. Internal to agent.c, loop.c, status.c and nilmd.c.
+/* agent.h - the running agent: one process, one data folder, all meters. Internal to agent.c,
+ * loop.c, status.c and nilmd.c.
  *
- * Threads: the main thread runs sources, meters, journal, updater, commands and control socket; the publisher (publisher.h) has
- * a thread of its own. They share nothing but the publisher's queues and the database file.
+ * Threads: the main thread runs sources, meters, journal, updater, commands and control socket; the
+ * publisher (publisher.h) has a thread of its own. They share nothing but the publisher's queues
+ * and the database file.
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -24,15 +26,15 @@ struct agent_meter {
     struct source *source; /* NULL: could not be opened, failure says why */
     char failure[256];
     int ended;
-    int more;              /* the last batch was full: there may be more without the descriptor saying so */
-    int poll_index;        /* into the poll set of this turn, -1: none */
+    int more; /* the last batch was full: there may be more without the descriptor saying so */
+    int poll_index;                /* into the poll set of this turn, -1: none */
     int64_t last_ms, last_mono_ms; /* last reading: its time, and when it came */
     uint64_t bad_input;
 };
 
 struct agent_options {
     const char *config_path;
-    int exit_when_done;      /* end once all sources ended and the outbox is drained */
+    int exit_when_done;       /* end once all sources ended and the outbox is drained */
     int64_t drain_timeout_ms; /* but wait no longer than this for the draining */
 };
 
@@ -52,23 +54,28 @@ struct agent {
     size_t meter_count;
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
-    int64_t status_at, tick_at, watchdog_at, watchdog_ms, done_since; /* monotonic ms; done_since 0: sources still run */
+    int64_t status_at, tick_at, watchdog_at, watchdog_ms,
+        done_since; /* monotonic ms; done_since 0: sources still run */
     int exit_code;
 };
 
 /* Exit codes of every program of the project. */
 enum { AGENT_OK = 0, AGENT_USAGE = 1, AGENT_FAILED = 2, AGENT_RETRY = 3, AGENT_TIMED_OUT = 4 };
-#define AGENT_REOPEN (-1) /* of agent_run: the database is damaged; stop, and start anew in this process */
+#define AGENT_REOPEN                                                                               \
+    (-1) /* of agent_run: the database is damaged; stop, and start anew in this process */
 
-/* Takes the data folder, opens everything, restores the meters, starts the publisher. Signals must be blocked already; signal_fd
- * receives them. 0, or an exit code after telling why in the log. agent_stop is due in both cases. */
-int agent_start(struct agent *a, const struct agent_options *options, const struct config *config, int signal_fd);
+/* Takes the data folder, opens everything, restores the meters, starts the publisher. Signals must
+ * be blocked already; signal_fd receives them. 0, or an exit code after telling why in the log.
+ * agent_stop is due in both cases. */
+int agent_start(struct agent *a, const struct agent_options *options, const struct config *config,
+                int signal_fd);
 
 /* Runs until a signal or, with exit_when_done, until all is done. Returns the exit code, or
  * AGENT_REOPEN. (loop.c) */
 int agent_run(struct agent *a);
 
-/* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with them. */
+/* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with
+ * them. */
 void agent_stop(struct agent *a);
 
 /* Gives an engine to every meter: all, or none and -ENOMEM. For struct updater_config. */
@@ -76,13 +83,5 @@ int agent_swap(void *context, const struct engine *engine);
 
 int64_t agent_monotonic_ms(void);
 int64_t agent_unix_ms(void);
-
-/* ---- status.c ---- */
-
-/* The retained status (SPEC.md section 4) as text; state is "online" or "stopped". free(). */
-char *status_text(struct agent *a, const char *state);
-/* Results of the commands status (with link, journal and disk beside the payload's members) and models. NULL: out of memory. */
-cJSON *status_command(void *agent);
-cJSON *status_models(void *agent);
 
 #endif

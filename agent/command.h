@@ -1,5 +1,6 @@
-/* command.h - the agent's commands (SPEC.md section 4): one JSON object in, one JSON object out. The same for MQTT and the control
- * socket. Strict: unknown members, wrong types, doubled members and anything after the object are refused with the member's name.
+/* command.h - the agent's commands (SPEC.md section 4): one JSON object in, one JSON object out.
+ * The same for MQTT and the control socket. Strict: unknown members, wrong types, doubled members
+ * and anything after the object are refused with the member's name.
  */
 #ifndef AGENT_COMMAND_H
 #define AGENT_COMMAND_H
@@ -10,17 +11,20 @@
 #define COMMAND_MAX_BYTES 4096u
 #define COMMAND_ID_BYTES 65
 
-/* What commands act on. Objects returned become the caller's; NULL: out of memory. why gets the reason of a failure. */
+/* What commands act on. Objects returned become the caller's; NULL: out of memory. why gets the
+ * reason of a failure. */
 struct command_target {
     void *context;
     cJSON *(*status)(void *context);
     cJSON *(*models)(void *context);
     int (*rollback)(void *context, char *why, size_t why_size);
     /* appliance NULL: all of the meter. Returns the number of routines forgotten, or -errno. */
-    int (*forget)(void *context, const char *meter, const char *appliance, char *why, size_t why_size);
+    int (*forget)(void *context, const char *meter, const char *appliance, char *why,
+                  size_t why_size);
 };
 
-/* Runs the command in text (bytes bytes, any). Returns the reply (free()), NULL when memory is short. */
+/* Runs the command in text (bytes bytes, any). Returns the reply (free()), NULL when memory is
+ * short. */
 char *command_run(const struct command_target *target, const char *text, size_t bytes);
 
 /* The reply to something that cannot even be read as a command. free(). */

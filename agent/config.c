@@ -64,7 +64,7 @@ static void set_default(const struct config_key *key, void *base)
 {
     char why[256];
     if (key->fallback)
-        config_parse_value(key, key->fallback, base, why, sizeof why);
+        config_keys_parse(key, key->fallback, base, why, sizeof why);
 }
 
 /* Index of the meter, made with its defaults when it is new; NO_METER when there is no room. */
@@ -114,7 +114,7 @@ static int enter_section(struct loader *l, const char *line)
                         l->section);
         return find_meter(l, name) != NO_METER;
     }
-    if (strcmp(l->section, "meter") == 0 || !config_known_section(l->section))
+    if (strcmp(l->section, "meter") == 0 || !config_keys_section(l->section))
         return FAIL(
             "[%s]: unknown section; expected device, broker, model, outbox, history, log or "
             "meter:NAME",
@@ -185,7 +185,7 @@ static int handle(void *context, const char *section, const char *name, const ch
     if (l->section[0] == '\0')
         return FAIL("%.60s: expected a [section] before the first key", name);
     const int of_meter = strncmp(l->section, "meter:", 6) == 0;
-    const struct config_key *key = config_find_key(of_meter ? "meter" : l->section, name);
+    const struct config_key *key = config_keys_find(of_meter ? "meter" : l->section, name);
     if (!key)
         return FAIL("[%s] %.60s: unknown key (nilmd --help lists them)", l->section, name);
     size_t meter = NO_METER;
@@ -199,7 +199,7 @@ static int handle(void *context, const char *section, const char *name, const ch
     char why[256];
     const int empty = value[0] == '\0' && !key->fallback && key->kind != CONFIG_DATE;
     if (!(empty && key->kind == CONFIG_CHOICE) &&
-        config_parse_value(key, value, base, why, sizeof why) == 0)
+        config_keys_parse(key, value, base, why, sizeof why) == 0)
         return note_setting(l, key, meter);
     return FAIL("[%s] %s: %s", l->section, name, empty ? "expected a value" : why);
 }
@@ -329,7 +329,7 @@ static int load_drop_ins(struct loader *l, const char *path)
 static void complain(struct loader *l, const char *section, const char *name, size_t meter,
                      const char *text)
 {
-    const struct setting *s = find_setting(l, config_find_key(section, name), meter);
+    const struct setting *s = find_setting(l, config_keys_find(section, name), meter);
     char title[SECTION_BYTES];
     snprintf(title, sizeof title, "%s%s%s", section, meter == NO_METER ? "" : ":",
              meter == NO_METER ? "" : l->config->meters[meter].meter.name);

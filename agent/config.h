@@ -1,8 +1,8 @@
 /* config.h - the agent's configuration (SPEC.md section 6): read, checked, defaults filled in.
  *
- * Every error names file and line, section and key, and what was expected. Nothing is guessed: unknown sections and keys, a key given
- * twice in one file, a last line without its line end (a half-written file) and bytes that are not text are errors.
- * The table of keys is in config_keys.h.
+ * Every error names file and line, section and key, and what was expected. Nothing is guessed:
+ * unknown sections and keys, a key given twice in one file, a last line without its line end (a
+ * half-written file) and bytes that are not text are errors. The table of keys is in config_keys.h.
  */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
@@ -41,8 +41,9 @@ struct config {
     struct config_meter *meters; /* in the order of their first appearance */
 };
 
-/* Reads path and conf.d/ *.conf beside it (in name order, later files override). 0, or -errno with file, line, key and what was
- * expected in why. The result is to be released with config_free. Main thread only (inih has global settings). */
+/* Reads path and conf.d/ *.conf beside it (in name order, later files override). 0, or -errno with
+ * file, line, key and what was expected in why. The result is to be released with config_free. Main
+ * thread only (inih has global settings). */
 int config_load(const char *path, struct config **out, char *why, size_t why_size);
 void config_free(struct config *c);
 

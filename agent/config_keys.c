@@ -61,7 +61,7 @@ const struct config_key config_keys[] = {
 /* clang-format on */
 const size_t config_key_count = sizeof config_keys / sizeof *config_keys;
 
-const struct config_key *config_find_key(const char *section, const char *name)
+const struct config_key *config_keys_find(const char *section, const char *name)
 {
     for (size_t i = 0; i < config_key_count; i++)
         if (strcmp(config_keys[i].section, section) == 0 && strcmp(config_keys[i].name, name) == 0)
@@ -69,7 +69,7 @@ const struct config_key *config_find_key(const char *section, const char *name)
     return NULL;
 }
 
-int config_known_section(const char *section)
+int config_keys_section(const char *section)
 {
     for (size_t i = 0; i < config_key_count; i++)
         if (strcmp(config_keys[i].section, section) == 0)
@@ -77,7 +77,7 @@ int config_known_section(const char *section)
     return 0;
 }
 
-void config_print_keys(FILE *out)
+void config_keys_print(FILE *out)
 {
     const char *section = "";
     for (size_t i = 0; i < config_key_count; i++) {

@@ -230,8 +230,8 @@ static int parse_number(const struct config_key *key, const char *text, void *fi
     return 0;
 }
 
-int config_parse_value(const struct config_key *key, const char *text, void *base, char *why,
-                       size_t why_size)
+int config_keys_parse(const struct config_key *key, const char *text, void *base, char *why,
+                      size_t why_size)
 {
     void *field = (char *)base + key->offset;
     char names[160];

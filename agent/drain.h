@@ -1,8 +1,10 @@
-/* drain.h - sends the outbox through the link: pages in, PUBACKs out. Used by the publisher's thread alone.
+/* drain.h - sends the outbox through the link: pages in, PUBACKs out. Used by the publisher's
+ * thread alone.
  *
- * Gaps and alerts go before events and reports. An item leaves the outbox only after its PUBACK; acknowledgements are deleted in
- * batches (64, or 200 ms) because each batch is one durable transaction. A failed item makes the cursor go back to it, so nothing
- * is remembered but what is in flight: memory is the same for ten waiting items and for ten million.
+ * Gaps and alerts go before events and reports. An item leaves the outbox only after its PUBACK;
+ * acknowledgements are deleted in batches (64, or 200 ms) because each batch is one durable
+ * transaction. A failed item makes the cursor go back to it, so nothing is remembered but what is
+ * in flight: memory is the same for ten waiting items and for ten million.
  */
 #ifndef AGENT_DRAIN_H
 #define AGENT_DRAIN_H
@@ -13,8 +15,8 @@
 #include "storage/store.h"
 #include "transport/link.h"
 
-#define DRAIN_INFLIGHT 64    /* items handed to the link and not yet answered */
-#define DRAIN_ACK_BATCH 64   /* acknowledgements per transaction */
+#define DRAIN_INFLIGHT 64  /* items handed to the link and not yet answered */
+#define DRAIN_ACK_BATCH 64 /* acknowledgements per transaction */
 #define DRAIN_ACK_DELAY_MS 200
 
 struct drain;
@@ -24,26 +26,33 @@ struct drain_stats {
     int in_flight;
 };
 
-/* store: the caller's handle for this thread; base, device: for the topics (kept, not copied). 0 or -ENOMEM. */
+/* store: the caller's handle for this thread; base, device: for the topics (kept, not copied). 0 or
+ * -ENOMEM. */
 int drain_create(struct store *store, const char *base, const char *device, struct drain **out);
 void drain_destroy(struct drain *d);
 
-/* A session began: everything that is stored now is history (`replay`) in it, and is offered again from the start. */
+/* A session began: everything that is stored now is history (`replay`) in it, and is offered again
+ * from the start. */
 void drain_session(struct drain *d);
 /* Something may have been appended since. */
 void drain_wake(struct drain *d);
 
-/* Publishes as much as the link takes now. now_ms is monotonic. 0, or -errno of the store (try again later). */
+/* Publishes as much as the link takes now. now_ms is monotonic. 0, or -errno of the store (try
+ * again later). */
 int drain_fill(struct drain *d, struct link *l, int64_t now_ms);
 
-/* The link's answers; token is the sequence number. permanent: refused for good, the item is parked with the reason. */
+/* The link's answers; token is the sequence number. permanent: refused for good, the item is parked
+ * with the reason. */
 void drain_acked(struct drain *d, uint64_t token, int64_t now_ms);
-void drain_failed(struct drain *d, uint64_t token, int permanent, const char *reason, int64_t now_ms);
+void drain_failed(struct drain *d, uint64_t token, int permanent, const char *reason,
+                  int64_t now_ms);
 
-/* Deletes what was acknowledged when a batch is full or old enough, or at once (force). 0 or -errno (kept, try again). */
+/* Deletes what was acknowledged when a batch is full or old enough, or at once (force). 0 or -errno
+ * (kept, try again). */
 int drain_commit(struct drain *d, int64_t now_ms, int force);
 
-/* Milliseconds until drain_commit or drain_fill has something to do by the passing of time; at most longest. */
+/* Milliseconds until drain_commit or drain_fill has something to do by the passing of time; at most
+ * longest. */
 int drain_wait(const struct drain *d, int64_t now_ms, int longest);
 
 /* Nothing in flight, nothing unacknowledged, nothing found to send at the last look. */

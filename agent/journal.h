@@ -1,9 +1,10 @@
-/* journal.h - commits outcomes: events, alerts, run history, routine, progress and pipeline state in one transaction of the store.
+/* journal.h - commits outcomes: events, alerts, run history, routine, progress and pipeline state
+ * in one transaction of the store.
  *
- * When the disk refuses, outcomes wait in a bounded queue in memory and are written, in their order, when it recovers
- * (journal_flush, about once a second); the oldest beyond the bound are counted as lost (journal_stats), reported in the status and,
- * once the disk is back, by an alert `events_lost`. journal_full tells when readings are better left where they are.
- * Main thread only.
+ * When the disk refuses, outcomes wait in a bounded queue in memory and are written, in their
+ * order, when it recovers (journal_flush, about once a second); the oldest beyond the bound are
+ * counted as lost (journal_stats), reported in the status and, once the disk is back, by an alert
+ * `events_lost`. journal_full tells when readings are better left where they are. Main thread only.
  */
 #ifndef AGENT_JOURNAL_H
 #define AGENT_JOURNAL_H
@@ -15,8 +16,8 @@
 #include "agent/meter.h"
 #include "storage/store.h"
 
-#define JOURNAL_QUEUE 256       /* entries that wait at most, about 2 MiB */
-#define JOURNAL_AGENT "_agent"  /* "meter" of the agent's own alerts */
+#define JOURNAL_QUEUE 256      /* entries that wait at most, about 2 MiB */
+#define JOURNAL_AGENT "_agent" /* "meter" of the agent's own alerts */
 
 struct journal;
 struct journal_stats {
@@ -24,20 +25,25 @@ struct journal_stats {
     int damaged; /* the store said -EBADMSG: opening it anew sets it aside */
 };
 
-/* wake is called (main thread) after each commit that stored something to publish; may be NULL. The store stays the caller's. */
-int journal_create(struct store *store, void (*wake)(void *context), void *context, struct journal **out);
+/* wake is called (main thread) after each commit that stored something to publish; may be NULL. The
+ * store stays the caller's. */
+int journal_create(struct store *store, void (*wake)(void *context), void *context,
+                   struct journal **out);
 /* Tries once more to write what waits. */
 void journal_destroy(struct journal *j);
 
 /* Finished runs beyond this number are removed now and then (0: never, the default). */
 void journal_limit_history(struct journal *j, int64_t max_runs);
 
-/* commit returns 0 (durable, or queued), -EINVAL (no meter name), -ENOMEM (neither; counted as lost). */
+/* commit returns 0 (durable, or queued), -EINVAL (no meter name), -ENOMEM (neither; counted as
+ * lost). */
 struct outcome_sink journal_sink(struct journal *j);
 struct meter_memory journal_memory(struct journal *j);
 
-/* Restores a meter from the store. *progress_ms: where it left off, INT64_MIN when it is new. 0 or -errno of reading. */
-int journal_restore(struct journal *j, const char *meter_name, struct meter *m, int64_t *progress_ms);
+/* Restores a meter from the store. *progress_ms: where it left off, INT64_MIN when it is new. 0 or
+ * -errno of reading. */
+int journal_restore(struct journal *j, const char *meter_name, struct meter *m,
+                    int64_t *progress_ms);
 
 /* An alert of the agent itself (meter "_agent"), and a report (JSON body). 0 or as commit. */
 int journal_alert(struct journal *j, const struct alert *a);

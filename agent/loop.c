@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "agent/log.h"
 #include "agent/notify.h"
+#include "agent/status.h"
 
 #define BATCH                                                                                      \
     64 /* readings of one meter before the next meter, and the rest of the loop, have their turn   \

@@ -56,7 +56,7 @@ static void print_help(void)
         "retried, 4 timed out.\n\n"
         "Configuration keys, their defaults and meanings (durations: ms s m h d; sizes: K M G):\n",
         NILM_VERSION, DEFAULT_CONFIG, DEFAULT_DRAIN_S);
-    config_print_keys(stdout);
+    config_keys_print(stdout);
 }
 
 /* Returns -1 to go on, or an exit code. */

@@ -1,5 +1,6 @@
-/* payload.h - JSON bodies and envelopes (SPEC.md section 4). All texts are new and to be released with free().
- * Thread-safe. Numbers are finite: W to 0.1, Wh to 0.001, confidence to 0.0001, seconds to 0.001.
+/* payload.h - JSON bodies and envelopes (SPEC.md section 4). All texts are new and to be released
+ * with free(). Thread-safe. Numbers are finite: W to 0.1, Wh to 0.001, confidence to 0.0001,
+ * seconds to 0.001.
  */
 #ifndef AGENT_PAYLOAD_H
 #define AGENT_PAYLOAD_H
@@ -18,10 +19,11 @@ char *payload_report(const char *state, uint32_t version, uint32_t from_version,
                      const char *reason, int64_t time_ms);
 
 /* Retained state of the model. sha256: hex of the whole bundle, or "". */
-char *payload_model(const char *device, const char *state, uint32_t version, const char *name, const char *sha256,
-                    const char *reason, int64_t time_ms);
+char *payload_model(const char *device, const char *state, uint32_t version, const char *name,
+                    const char *sha256, const char *reason, int64_t time_ms);
 
-/* Body plus envelope, as published. -> NULL when memory is short (errno ENOMEM) or the body is damaged (EBADMSG). */
+/* Body plus envelope, as published. -> NULL when memory is short (errno ENOMEM) or the body is
+ * damaged (EBADMSG). */
 char *payload_envelope(const char *device, const struct outbox_item *item, int replay);
 
 #endif

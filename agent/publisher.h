@@ -1,10 +1,12 @@
-/* publisher.h - the thread that talks to the broker: drains the outbox, keeps the retained topics, receives pushes and commands.
+/* publisher.h - the thread that talks to the broker: drains the outbox, keeps the retained topics,
+ * receives pushes and commands.
  *
- * The thread owns the link and a store handle of its own. The main thread never waits for it: it hands over texts (copied), is told
- * through an eventfd that something arrived, and takes that from a bounded queue. Bundles arrive already checked (candidate.h):
- * signature and golden vectors take their time here, not between two samples.
- * Without a usable certificate or broker the thread tells so, retries for ever, and everything else goes on.
- * All functions may be called from any thread, except start and stop (main thread).
+ * The thread owns the link and a store handle of its own. The main thread never waits for it: it
+ * hands over texts (copied), is told through an eventfd that something arrived, and takes that from
+ * a bounded queue. Bundles arrive already checked (candidate.h): signature and golden vectors take
+ * their time here, not between two samples. Without a usable certificate or broker the thread tells
+ * so, retries for ever, and everything else goes on. All functions may be called from any thread,
+ * except start and stop (main thread).
  */
 #ifndef AGENT_PUBLISHER_H
 #define AGENT_PUBLISHER_H
@@ -17,16 +19,19 @@
 
 struct publisher;
 
-#define PUBLISHER_COMMANDS 16   /* commands that wait at most; more are answered "busy" */
-#define PUBLISHER_CANDIDATES 2  /* bundles likewise */
+#define PUBLISHER_COMMANDS 16  /* commands that wait at most; more are answered "busy" */
+#define PUBLISHER_CANDIDATES 2 /* bundles likewise */
 #define PUBLISHER_REPLIES 32
 
 enum publisher_retained { PUBLISHER_STATUS = 0, PUBLISHER_MODEL = 1 };
 
-/* config must outlive the publisher, and name a broker. database: path. event_fd: gets a 1 when publisher_take has something. */
-int publisher_start(const struct config *config, const char *database, int event_fd, struct publisher **out);
+/* config must outlive the publisher, and name a broker. database: path. event_fd: gets a 1 when
+ * publisher_take has something. */
+int publisher_start(const struct config *config, const char *database, int event_fd,
+                    struct publisher **out);
 
-/* Sends what is in flight to its end (a few seconds at most), publishes the last status ("stopped", JSON), disconnects, joins. */
+/* Sends what is in flight to its end (a few seconds at most), publishes the last status ("stopped",
+ * JSON), disconnects, joins. */
 void publisher_stop(struct publisher *p, const char *last_status);
 
 /* Something was appended to the outbox. */
@@ -35,7 +40,8 @@ void publisher_wake(struct publisher *p);
 /* A retained topic has a new content (JSON, copied): published now or at the next connect. */
 void publisher_set(struct publisher *p, enum publisher_retained which, const char *text);
 
-/* Publishes a reply (JSON, copied) when connected; replies are not durable. 0, -ENOBUFS, -ENOMEM. */
+/* Publishes a reply (JSON, copied) when connected; replies are not durable. 0, -ENOBUFS, -ENOMEM.
+ */
 int publisher_reply(struct publisher *p, const char *text);
 
 struct publisher_message {
@@ -48,10 +54,10 @@ int publisher_take(struct publisher *p, struct publisher_message *out);
 
 struct publisher_stats {
     int connected;
-    int drained;        /* connected, and everything that was to send is acknowledged and deleted */
-    int protocol;       /* 4 or 5 */
-    int damaged;        /* the store said -EBADMSG: opening it anew sets it aside */
-    char state[384];    /* in words: of the session, or why there is none */
+    int drained;     /* connected, and everything that was to send is acknowledged and deleted */
+    int protocol;    /* 4 or 5 */
+    int damaged;     /* the store said -EBADMSG: opening it anew sets it aside */
+    char state[384]; /* in words: of the session, or why there is none */
     uint64_t sessions, sent, acknowledged, failed, parked;
 };
 void publisher_get_stats(struct publisher *p, struct publisher_stats *out);

@@ -1,4 +1,5 @@
-/* publisher_internal.h - the publisher's two sides: publisher.c (called by the main thread) and publisher_thread.c. */
+/* publisher_internal.h - the publisher's two sides: publisher.c (called by the main thread) and
+ * publisher_thread.c. */
 #ifndef AGENT_PUBLISHER_INTERNAL_H
 #define AGENT_PUBLISHER_INTERNAL_H
 
@@ -23,10 +24,10 @@ struct publisher {
     struct store *store;
     struct drain *drain;
     int up;
-    int64_t files_stamp; /* of certificates and key when the link was made */
+    int64_t files_stamp;           /* of certificates and key when the link was made */
     int dirty[PUBLISHER_RETAINED]; /* to be published */
-    int own_flight;      /* of ours beside the outbox, not yet answered */
-    char told[384];      /* last failure that was logged */
+    int own_flight;                /* of ours beside the outbox, not yet answered */
+    char told[384];                /* last failure that was logged */
     uint64_t told_again;
     char topics[PUBLISHER_RETAINED][TOPIC_BYTES], reply_topic[TOPIC_BYTES];
 

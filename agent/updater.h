@@ -1,8 +1,10 @@
-/* updater.h - which model runs: chosen at start, replaced by a pushed one, returned to the previous one.
+/* updater.h - which model runs: chosen at start, replaced by a pushed one, returned to the previous
+ * one.
  *
- * All functions run on the main thread, between two samples of any meter. What is slow (signature, golden vectors) happened before, in
- * candidate_check. Promises (DESIGN.md "Model updates"): only a proven bundle of the active one's family and with a version above the
- * highest ever seen takes over; whatever fails, the old engine goes on; final states are durable reports in the outbox.
+ * All functions run on the main thread, between two samples of any meter. What is slow (signature,
+ * golden vectors) happened before, in candidate_check. Promises (DESIGN.md "Model updates"): only a
+ * proven bundle of the active one's family and with a version above the highest ever seen takes
+ * over; whatever fails, the old engine goes on; final states are durable reports in the outbox.
  */
 #ifndef AGENT_UPDATER_H
 #define AGENT_UPDATER_H
@@ -27,24 +29,28 @@ struct updater_config { /* strings and pointers must outlive the updater */
     struct store *store;
     struct journal *journal;
     void *context;
-    /* Gives the engine (NULL: none) to every meter: 0, or -ENOMEM with every meter on its old one. */
+    /* Gives the engine (NULL: none) to every meter: 0, or -ENOMEM with every meter on its old one.
+     */
     int (*swap)(void *context, const struct engine *engine);
     /* Takes the new retained state of the model (JSON, copied). */
     void (*announce)(void *context, const char *state);
 };
 
 /* Opens the slots. 0 or -errno with the reason. */
-int updater_create(const struct updater_config *config, struct updater **out, char *why, size_t why_size);
+int updater_create(const struct updater_config *config, struct updater **out, char *why,
+                   size_t why_size);
 void updater_destroy(struct updater *u);
 
-/* Chooses the model to begin with: the active slot, else the previous one, else the configured file; each is proven anew,
- * one that fails raises the alert `model_failed`. Also makes up for a report that a kill prevented. Does not call swap. */
+/* Chooses the model to begin with: the active slot, else the previous one, else the configured
+ * file; each is proven anew, one that fails raises the alert `model_failed`. Also makes up for a
+ * report that a kill prevented. Does not call swap. */
 void updater_start(struct updater *u);
 
 /* The engine in use, or NULL. Valid until the next apply or rollback. */
 const struct engine *updater_engine(const struct updater *u);
 
-/* Lets a candidate take over, or refuses it; both are announced and reported. Takes the candidate. 0, or -errno when refused. */
+/* Lets a candidate take over, or refuses it; both are announced and reported. Takes the candidate.
+ * 0, or -errno when refused. */
 int updater_apply(struct updater *u, struct candidate *c);
 
 /* Returns to the previous slot (proven anew). 0, or -errno with the reason. */

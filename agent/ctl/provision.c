@@ -85,7 +85,7 @@ static int check_options(const struct provision *p)
         return cli_fail(CLI_USAGE, NAME, "--group: \"%s\" is not a name", p->group);
     memset(&scratch, 0, sizeof scratch);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
-        if (values[i].value && config_parse_value(config_find_key(values[i].section, values[i].key),
+        if (values[i].value && config_keys_parse(config_keys_find(values[i].section, values[i].key),
                                                   values[i].value, &scratch, why, sizeof why) != 0)
             return cli_fail(CLI_USAGE, NAME, "--%s: %s", values[i].option, why);
     const char *const texts[] = {p->dir, p->server_name, p->data_dir, p->model};

@@ -66,7 +66,7 @@ static int take(const char *command, struct config *c, const char *option, const
                 const char *key, const char *value)
 {
     char why[CLI_WHY] = "";
-    if (!value || config_parse_value(config_find_key(section, key), value, c, why, sizeof why) == 0)
+    if (!value || config_keys_parse(config_keys_find(section, key), value, c, why, sizeof why) == 0)
         return CLI_DONE;
     return cli_fail(CLI_USAGE, command, "--%s: %s", option, why);
 }

@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* cmocka set-up and tear-down: makes a folder, its path in *state; removes it with everything in it. */
+/* cmocka set-up and tear-down: makes a folder, its path in *state; removes it with everything in
+ * it. */
 int folder_setup(void **state);
 int folder_teardown(void **state);
 
