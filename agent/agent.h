@@ -61,8 +61,8 @@ struct agent {
 
 /* Exit codes of every program of the project. */
 enum { AGENT_OK = 0, AGENT_USAGE = 1, AGENT_FAILED = 2, AGENT_RETRY = 3, AGENT_TIMED_OUT = 4 };
-#define AGENT_REOPEN                                                                               \
-    (-1) /* of agent_run: the database is damaged; stop, and start anew in this process */
+/* Of agent_run: the database is damaged; stop, and start anew in this process. */
+#define AGENT_REOPEN (-1)
 
 /* Takes the data folder, opens everything, restores the meters, starts the publisher. Signals must
  * be blocked already; signal_fd receives them. 0, or an exit code after telling why in the log.

@@ -1,5 +1,5 @@
-/* status.c - what the agent tells about itself: the retained status, and the answers of status and
- * models. */
+#include "agent/status.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
