@@ -201,7 +201,7 @@ void mailbox_on_connect_failure5(void *box, MQTTAsync_failureData5 *data)
     struct mailbox_note n = {.kind = MAILBOX_FAILED, .code = -1};
     if (data) {
         n.code = data->code;
-        n.reason = data->reasonCode;
+        n.reason = (int)data->reasonCode;
     }
     put_note(box, &n);
 }
