@@ -109,12 +109,11 @@ static void wake(void *context)
         publisher_wake(a->publisher);
 }
 
-static int open_store(struct agent *a)
+/* Opens the database and begins a boot epoch. */
+static int open_database(struct agent *a, struct store_report *report)
 {
-    struct store_report report;
     char why[512] = "";
-    snprintf(a->database, sizeof a->database, "%s/nilmd.db", a->config->data_dir);
-    int rc = store_open(a->database, &a->store, &report, why, sizeof why);
+    int rc = store_open(a->database, &a->store, report, why, sizeof why);
     if (rc < 0) {
         log_error("store: %s", why);
         return rc == -EPROTO ? AGENT_FAILED : AGENT_RETRY;
@@ -127,12 +126,54 @@ static int open_store(struct agent *a)
     const struct outbox_caps caps = {a->config->outbox_rows, a->config->outbox_bytes,
                                      a->config->outbox_age_ms};
     outbox_limit(a->store, &caps);
+    return 0;
+}
+
+static int open_store(struct agent *a)
+{
+    struct store_report report;
+    snprintf(a->database, sizeof a->database, "%s/nilmd.db", a->config->data_dir);
+    const int rc = open_database(a, &report);
+    if (rc != 0)
+        return rc;
     if (journal_create(a->store, wake, a, &a->journal) < 0)
         return AGENT_RETRY;
     journal_limit_history(a->journal, a->config->history_runs);
     if (report.set_aside[0])
         tell_replaced(a, &report);
     return 0;
+}
+
+static int start_publisher(struct agent *a)
+{
+    const int rc = publisher_start(a->config, a->database, a->event_fd, &a->publisher);
+    if (rc == 0)
+        return 0;
+    log_error("publisher: %s", strerror(-rc));
+    return AGENT_RETRY;
+}
+
+int agent_reopen(struct agent *a)
+{
+    struct store_report report;
+    const int online = a->publisher != NULL;
+    log_error("store: %s is damaged; opening it anew", a->database);
+    publisher_stop(a->publisher, NULL);
+    a->publisher = NULL;
+    store_close(a->store);
+    a->store = NULL;
+    int rc = open_database(a, &report);
+    journal_use_store(a->journal, a->store); /* NULL when it failed: what waits is lost then */
+    if (rc != 0)
+        return rc;
+    if (online)
+        rc = start_publisher(a);
+    updater_use_store(a->updater, a->store);
+    if (report.set_aside[0])
+        tell_replaced(a, &report);
+    journal_flush(a->journal);
+    a->status_dirty = 1;
+    return rc;
 }
 
 /* ---- model ---- */
@@ -302,11 +343,9 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     if (rc != 0)
         return rc;
     if (config->broker_host[0]) {
-        rc = publisher_start(config, a->database, a->event_fd, &a->publisher);
-        if (rc < 0) {
-            log_error("publisher: %s", strerror(-rc));
-            return AGENT_RETRY;
-        }
+        rc = start_publisher(a);
+        if (rc != 0)
+            return rc;
     } else {
         log_warning("broker: none is configured ([broker] url); events are stored, not published");
     }
@@ -319,7 +358,7 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
 
 void agent_stop(struct agent *a)
 {
-    char *last = a->updater && a->meters ? status_text(a, "stopped") : NULL;
+    char *last = a->updater && a->meters && a->store ? status_text(a, "stopped") : NULL;
     control_close(a->control);
     for (size_t i = 0; i < a->meter_count; i++) {
         source_destroy(a->meters[i].source);

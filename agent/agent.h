@@ -54,25 +54,27 @@ struct agent {
     size_t meter_count;
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
-    int64_t status_at, tick_at, watchdog_at, watchdog_ms,
-        done_since; /* monotonic ms; done_since 0: sources still run */
+    /* Monotonic ms. done_since 0: sources still run; reopen_at: not before, after a damaged
+     * database. */
+    int64_t status_at, tick_at, watchdog_at, watchdog_ms, done_since, reopen_at;
     int exit_code;
 };
 
 /* Exit codes of every program of the project. */
 enum { AGENT_OK = 0, AGENT_USAGE = 1, AGENT_FAILED = 2, AGENT_RETRY = 3, AGENT_TIMED_OUT = 4 };
-/* Of agent_run: the database is damaged; stop, and start anew in this process. */
-#define AGENT_REOPEN (-1)
-
 /* Takes the data folder, opens everything, restores the meters, starts the publisher. Signals must
  * be blocked already; signal_fd receives them. 0, or an exit code after telling why in the log.
  * agent_stop is due in both cases. */
 int agent_start(struct agent *a, const struct agent_options *options, const struct config *config,
                 int signal_fd);
 
-/* Runs until a signal or, with exit_when_done, until all is done. Returns the exit code, or
- * AGENT_REOPEN. (loop.c) */
+/* Runs until a signal or, with exit_when_done, until all is done. Returns the exit code. (loop.c)
+ */
 int agent_run(struct agent *a);
+
+/* The database was found damaged: opens it anew, which sets it aside, while the meters keep what
+ * they know and what waits in the journal is kept. 0, or an exit code after telling why. */
+int agent_reopen(struct agent *a);
 
 /* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with
  * them. */

@@ -284,12 +284,18 @@ void journal_destroy(struct journal *j)
 {
     if (!j)
         return;
-    if (journal_flush(j) > 0)
+    if (j->store ? journal_flush(j) > 0 : j->first != NULL)
         log_error("store: %" PRIu64 " outcomes could not be written and are lost",
                   j->stats.waiting);
     while (j->first)
         drop_first(j);
     free(j);
+}
+
+void journal_use_store(struct journal *j, struct store *store)
+{
+    j->store = store;
+    j->stats.damaged = 0;
 }
 
 void journal_limit_history(struct journal *j, int64_t max_runs)

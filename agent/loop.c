@@ -20,6 +20,7 @@
         */
 #define TICK_MS 1000
 #define STATUS_MS 60000 /* the retained status is renewed at least so often */
+#define REOPEN_MS 60000
 #define FDS (2 + CONTROL_FDS + CONFIG_METERS)
 
 /* ---- readings ---- */
@@ -174,20 +175,19 @@ static int all_ended(const struct agent *a)
     return 1;
 }
 
-/* SQLite found damage in a file that was sound when it was opened. store_open checks it whole and
- * sets it aside. */
-static void check_store(struct agent *a)
+/* SQLite found damage in a file that was sound when it was opened. */
+static void check_store(struct agent *a, int64_t mono)
 {
     struct journal_stats j;
     struct publisher_stats p = {.damaged = 0};
     journal_get_stats(a->journal, &j);
     if (a->publisher)
         publisher_get_stats(a->publisher, &p);
-    if ((!j.damaged && !p.damaged) || a->stop)
+    if ((!j.damaged && !p.damaged) || mono < a->reopen_at)
         return;
-    log_error("store: %s is damaged; opening it anew", a->database);
-    a->exit_code = AGENT_REOPEN;
-    a->stop = 1;
+    a->reopen_at = mono + REOPEN_MS;
+    a->exit_code = agent_reopen(a);
+    a->stop |= a->exit_code != 0;
 }
 
 /* With exit_when_done: is everything read, stored and acknowledged? */
@@ -224,7 +224,7 @@ static void tick(struct agent *a, int64_t mono)
         return;
     a->tick_at = mono + TICK_MS;
     journal_flush(a->journal);
-    check_store(a);
+    check_store(a, mono);
     for (size_t i = 0; i < a->meter_count; i++)
         tick_meter(&a->meters[i], mono);
     renew_status(a, mono);

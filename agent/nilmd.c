@@ -160,12 +160,10 @@ int main(int argc, char **argv)
         return AGENT_RETRY;
     }
     log_info("nilmd %s: device %s", NILM_VERSION, config->device);
-    do {
-        code = agent_start(&agent, &options, config, signal_fd);
-        if (code == 0)
-            code = agent_run(&agent);
-        agent_stop(&agent);
-    } while (code == AGENT_REOPEN);
+    code = agent_start(&agent, &options, config, signal_fd);
+    if (code == 0)
+        code = agent_run(&agent);
+    agent_stop(&agent);
     close(signal_fd);
     config_free(config);
     return code;

@@ -226,6 +226,14 @@ void updater_start(struct updater *u)
     }
 }
 
+void updater_use_store(struct updater *u, struct store *store)
+{
+    u->config.store = store;
+    if (u->active && u->active->sha256[0])
+        note_reported(u, u->active->version);
+    announce(u, u->active && u->active->sha256[0] ? "active" : "idle", u->active);
+}
+
 const struct engine *updater_engine(const struct updater *u)
 {
     return u->active ? u->active->engine : NULL;

@@ -46,6 +46,9 @@ void updater_destroy(struct updater *u);
  * report that a kill prevented. Does not call swap. */
 void updater_start(struct updater *u);
 
+/* Goes on with another store (the database was replaced), and announces the state anew. */
+void updater_use_store(struct updater *u, struct store *store);
+
 /* The engine in use, or NULL. Valid until the next apply or rollback. */
 const struct engine *updater_engine(const struct updater *u);
 

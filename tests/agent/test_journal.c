@@ -296,6 +296,50 @@ static void the_queue_is_bounded_and_a_loss_declared(void **state)
     close_world(&w);
 }
 
+/* Damage under a running agent: what comes waits, the journal says so, and opening anew sets the
+ * file aside. The database is larger than what opening reads. */
+static void damage_at_run_time_is_noticed(void **state)
+{
+    static char body[8000];
+    struct world w = open_world(state);
+    struct journal_stats stats;
+    struct store_report report;
+    int64_t blob;
+    memset(body, ' ', sizeof body - 1);
+    body[0] = '{';
+    body[sizeof body - 2] = '}';
+    assert_int_equal(store_begin(w.store), 0);
+    for (int i = 0; i < 2000; i++) {
+        struct outbox_item item = {
+            .kind = OUTBOX_REPORT, .created_ms = T0, .body = body, .body_bytes = sizeof body - 1};
+        uint64_t seq;
+        assert_int_equal(outbox_append(w.store, &item, &seq), 0);
+    }
+    assert_int_equal(store_commit(w.store), 0);
+    close_world(&w);
+    w = open_world(state);
+    FILE *f = fopen(folder_path(state, "nilmd.db"), "r+b");
+    memset(body, 0x5a, sizeof body);
+    fseek(f, 0, SEEK_END);
+    for (long at = 4096 * 20, end = ftell(f); at < end; at += 4096) {
+        fseek(f, at, SEEK_SET);
+        fwrite(body, 1, 4096, f);
+    }
+    fclose(f);
+    for (int i = 0; i < 4; i++) {
+        struct outcome o = i % 2 ? make_off("m", i / 2, &blob) : make_on("m", i / 2);
+        assert_int_equal(commit(&w, &o), 0);
+    }
+    journal_get_stats(w.journal, &stats);
+    assert_true(stats.damaged);
+    assert_int_equal(stats.waiting, 4);
+    close_world(&w);
+    assert_int_equal(store_open(folder_path(state, "nilmd.db"), &w.store, &report, why, sizeof why),
+                     0);
+    assert_true(report.set_aside[0] != '\0');
+    store_close(w.store);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
@@ -306,6 +350,7 @@ int main(void)
         TEST(a_kill_leaves_whole_outcomes),
         TEST(a_full_disk_delays_but_loses_nothing),
         TEST(the_queue_is_bounded_and_a_loss_declared),
+        TEST(damage_at_run_time_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
