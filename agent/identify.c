@@ -6,10 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MEMORY 48.0         /* windows' worth of evidence that is remembered */
-#define LOWEST_P 0.002      /* a window never says less than this about a class */
-#define CHANGE_MARGIN 0.405 /* ln 1.5: how much likelier another name must be */
-#define LOSE_SHARE 0.7      /* of the reject threshold, below which a name is taken back */
+/* Chosen on tracebase days that were not trained on (validation part), for the energy that gets the
+ * right name. */
+#define MEMORY 1200.0 /* samples' worth of evidence that is remembered */
+#define INDEPENDENT                                                                                \
+    64.0 /* samples of evidence that count as one more independent observation ... */
+#define MOST_OBSERVATIONS 1.5 /* ... up to so many */
+#define LOWEST_P 0.002        /* a window never says less than this about a class */
+#define CHANGE_MARGIN 0.405   /* ln 1.5: how much likelier another name must be */
+#define LOSE_SHARE 0.7        /* of the reject threshold, below which a name is taken back */
 
 void identify_init(struct identify *id)
 {
@@ -68,9 +73,10 @@ static int rename_to(struct identify *id, const char *name, double confidence)
     return changed;
 }
 
-/* Normalised geometric mean of the best class and of the one that the name stands for. */
+/* Belief in the best class and in the one that the name stands for. */
 static int decide(struct identify *id, const struct model *m)
 {
+    double sharp = fmin(1 + id->weight / INDEPENDENT, MOST_OBSERVATIONS) / id->weight;
     uint32_t best = 0;
     for (uint32_t c = 1; c < id->classes; c++) {
         if (id->logs[c] > id->logs[best])
@@ -78,13 +84,13 @@ static int decide(struct identify *id, const struct model *m)
     }
     double sum = 0;
     for (uint32_t c = 0; c < id->classes; c++)
-        sum += exp(((double)id->logs[c] - (double)id->logs[best]) / id->weight);
+        sum += exp(((double)id->logs[c] - (double)id->logs[best]) * sharp);
     double confidence = 1 / sum;
     int now = find_label(m, id->name);
     if (now < 0) /* unknown, or a label that this model does not have */
         return rename_to(id, confidence >= (double)m->reject ? m->labels[best] : EVENT_UNKNOWN,
                          confidence);
-    double behind = ((double)id->logs[best] - (double)id->logs[now]) / id->weight;
+    double behind = ((double)id->logs[best] - (double)id->logs[now]) * sharp;
     if (behind >= CHANGE_MARGIN && confidence >= (double)m->reject)
         return rename_to(id, m->labels[best], confidence);
     double mine = exp(-behind) * confidence;
@@ -99,6 +105,7 @@ int identify_add(struct identify *id, const struct model *m, const float *probab
 {
     if (id->classes != m->class_count || weight <= 0)
         return 0;
+    weight = fmin(weight, MEMORY / 2);
     double keep = id->weight + weight > MEMORY ? (MEMORY - weight) / id->weight : 1;
     for (uint32_t c = 0; c < id->classes; c++) {
         double p = (double)probabilities[c];

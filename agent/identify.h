@@ -1,12 +1,14 @@
 /* identify.h - which appliance is behind a circuit meter, from the engine's results over time.
  *
  * A circuit has one load behind it, so every window in which it was active is evidence about the
- * same thing. The belief is a weighted mean of the log-probabilities of these windows, which is the
- * log of their geometric mean: one confident wrong window cannot outvote many right ones, and each
- * log-probability is bounded from below besides. Old windows fade, so that another appliance at the
- * same plug gets its own name after a while. Confidence is the normalised geometric mean; below the
- * model's reject threshold the name is EVENT_UNKNOWN. A name that was given is only changed with a
- * margin, so that names do not flap. The structure holds no pointers and may be copied as bytes.
+ * same thing. The belief is a weighted mean of the log-probabilities of these windows: one
+ * confident wrong window cannot outvote many right ones, and each log-probability is bounded from
+ * below besides. Windows overlap, so they are far from independent: the mean counts as 1
+ * observation at first and as up to 4 after more of them (their log-probabilities then add up, as
+ * of independent ones). Old windows fade, so that another appliance at the same plug gets its own
+ * name after a while. Confidence is the normalised result; below the model's reject threshold the
+ * name is EVENT_UNKNOWN. A name that was given is only changed with a margin, so that names do not
+ * flap. The structure holds no pointers and may be copied as bytes.
  */
 #ifndef AGENT_IDENTIFY_H
 #define AGENT_IDENTIFY_H
@@ -32,7 +34,8 @@ void identify_init(struct identify *id);
  * evidence changes it. */
 void identify_model(struct identify *id, const struct model *from, const struct model *to);
 
-/* Adds a window's probabilities [class_count] with a weight in (0, 1] and decides on the name.
+/* Adds a window's probabilities [class_count] with a weight (> 0: how many
+ * grid samples it is worth) and decides on the name.
  * Returns 1 when it changed. */
 int identify_add(struct identify *id, const struct model *m, const float *probabilities,
                  double weight);

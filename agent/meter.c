@@ -208,17 +208,25 @@ static void add_event(struct meter *m, enum event_type type, const struct detect
     }
 }
 
-static int use_result(struct meter *m)
+/* Looks at a run that has just ended, as it will stand in the window in so many eighths of it; each
+ * sees the run whole and counts for as many looks of the stream. */
+static const uint32_t end_looks[] = {1, 2, 4};
+#define END_LOOK_FACTOR 4.0
+
+static int use_result(struct meter *m, double factor)
 {
-    return identify_add(&m->saved.identify, model_of(m), m->window.probabilities, m->window.weight);
+    return identify_add(&m->saved.identify, model_of(m), m->window.probabilities,
+                        m->window.weight * factor);
 }
 
 static void run_ended(struct meter *m, const struct detector_run *run)
 {
     struct outcome *o = &m->outcome;
     int learned = 0;
-    if (meter_window_now(&m->window))
-        use_result(m);
+    for (size_t i = 0; i < sizeof(end_looks) / sizeof(end_looks[0]); i++) {
+        if (meter_window_look(&m->window, m->window.window / 8 * end_looks[i]))
+            use_result(m, END_LOOK_FACTOR);
+    }
     add_event(m, EVENT_OFF, run);
     recall(m);
     o->alert_count += anomaly_finished(&m->saved.anomaly, &m->routine, m->saved.identify.name, run,
@@ -238,7 +246,7 @@ static int look(struct meter *m, int64_t t_ms, float watts, int primes)
         return 0;
     while ((rc = meter_window_next(&m->window)) >= 0) {
         if (rc == 1 && !primes)
-            changed |= use_result(m);
+            changed |= use_result(m, 1);
     }
     return changed;
 }

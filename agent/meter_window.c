@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_PERIOD_MS 1000 /* while there is no model */
-#define DEFAULT_WINDOW 1024u
-#define FULL_WEIGHT_SAMPLES 8.0 /* active samples that make a window count fully */
+#define DEFAULT_PERIOD_MS 8000 /* while there is no model: as the shipped ones */
+#define DEFAULT_WINDOW 512u
+#define FULL_SHARE_SAMPLES 16.0 /* active samples that make a window count fully */
 
 static void *take_aligned(struct meter_window *w, size_t size)
 {
@@ -71,7 +71,8 @@ static int usable(struct meter_window *w)
         active += w->ring[i] >= m->min_activity_w;
         holes += w->holes[i];
     }
-    w->weight = active < FULL_WEIGHT_SAMPLES ? active / FULL_WEIGHT_SAMPLES : 1;
+    double share = active < FULL_SHARE_SAMPLES ? active / FULL_SHARE_SAMPLES : 1;
+    w->weight = share * share * engine_hop(w->engine);
     return active > 0 && holes * 4 <= w->window;
 }
 
@@ -125,23 +126,22 @@ void meter_window_restart(struct meter_window *w)
     resample_init(&w->grid, w->grid.period_ms, w->grid.max_gap_ms);
 }
 
-int meter_window_now(struct meter_window *w)
-{
-    if (!w->engine || !w->seen || !usable(w))
-        return 0;
-    uint32_t n = w->window + 1;
-    memcpy(w->flat, w->ring + w->at, (n - w->at) * sizeof(*w->flat));
-    memcpy(w->flat + (n - w->at), w->ring, w->at * sizeof(*w->flat));
-    engine_run(w->engine, w->scratch, w->flat, w->probabilities);
-    engine_probabilities(w->engine, w->probabilities, w->probabilities);
-    w->inferences++;
-    return 1;
-}
-
 /* The sample that is i-th from the oldest. */
 static float sample(const struct meter_window *w, uint32_t i)
 {
     return w->ring[(w->at + i) % (w->window + 1)];
+}
+
+int meter_window_look(struct meter_window *w, uint32_t ahead)
+{
+    if (!w->engine || !w->seen || !usable(w))
+        return 0;
+    for (uint32_t i = 0; i <= w->window; i++)
+        w->flat[i] = sample(w, i + ahead < w->window ? i + ahead : w->window);
+    engine_run(w->engine, w->scratch, w->flat, w->probabilities);
+    engine_probabilities(w->engine, w->probabilities, w->probabilities);
+    w->inferences++;
+    return 1;
 }
 
 /* Another grid: old samples are readings on it, at the times that they had. */

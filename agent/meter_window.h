@@ -28,7 +28,8 @@ struct meter_window {
     float *flat;           /* [window + 1]: the ring in order, for whole windows */
     uint8_t *holes;        /* [window + 1] */
     float *probabilities;  /* [classes]: of the last result */
-    double weight;         /* of the last result: how much of a run it saw */
+    double weight; /* of the last result, grid samples: what it saw anew, less when it saw little of
+                      a run */
     uint64_t samples, inferences;
     size_t bytes; /* taken */
 };
@@ -49,7 +50,9 @@ int meter_window_next(struct meter_window *w);
 /* Forgets the grid's time (not the samples): the clock of the readings began anew. */
 void meter_window_restart(struct meter_window *w);
 
-/* Classifies the window as it is now. 1 when that is a result, else 0. */
-int meter_window_now(struct meter_window *w);
+/* Classifies the window as it will be in `ahead` samples (< window) if the last sample stays; 0: as
+ * it is now. After a load has switched off this shows the model the run from its other side too. 1
+ * when that is a result, else 0. */
+int meter_window_look(struct meter_window *w, uint32_t ahead);
 
 #endif

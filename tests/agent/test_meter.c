@@ -145,7 +145,7 @@ static void without_a_model(void **state)
     meter_get_status(m, &status);
     assert_string_equal(status.appliance, "WaterKettle");
     assert_int_equal(status.engine_swaps, 1);
-    assert_int_equal(status.inferences, 1);
+    assert_in_range(status.inferences, 1, 2);
     meter_destroy(m);
     world_model_free(model);
     world_free(&w);
