@@ -270,7 +270,7 @@ static int quantize_file(const struct request *r, int argc, char **argv)
 int workshop_quantize(int argc, char **argv)
 {
     struct request r = {
-        .calibrate = 2048, .golden = 8, .percentile = 99.99f, .reject = 0.05f, .seed = 1};
+        .calibrate = 2048, .golden = 8, .percentile = 100.0f, .reject = 0.05f, .seed = 1};
     struct cli_option options[] = {
         {"model", CLI_STRING, &r.model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
         {"data", CLI_STRING, &r.dir, "DIR",
