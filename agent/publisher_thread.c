@@ -271,9 +271,10 @@ static void receive_command(struct publisher *p, const struct link_event *e)
 static void receive(struct publisher *p, const struct link_event *e)
 {
     struct topic_parts parts;
-    if (e->payload_bytes == 0)
-        return; /* somebody removes a retained message */
-    if (topic_parse(e->topic, p->config->base, &parts) < 0)
+    if (e->payload_bytes == 0) /* also how a retained message is removed: not refused, but told */
+        log_warning("broker: empty message on %.120s ignored: expected a bundle or a JSON command",
+                    e->topic);
+    else if (topic_parse(e->topic, p->config->base, &parts) < 0)
         log_warning("broker: message on the unexpected topic %.120s", e->topic);
     else if (parts.kind == TOPIC_PUSH || parts.kind == TOPIC_GROUP_PUSH)
         receive_bundle(p, e);

@@ -298,7 +298,7 @@ class Agent:
             return None
 
     def text(self):
-        return open(self.log, errors="replace").read()
+        return open(self.log, errors="replace").read() if os.path.exists(self.log) else ""
 
     def ctl(self, *argv, timeout=30):
         return run(NILMCTL, *argv, "--config", self.config, timeout=timeout)

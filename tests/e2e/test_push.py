@@ -86,10 +86,8 @@ with World() as world:
         "an older version": bundle(world, "older.bundle", 1),
         "a truncated body": (lambda p: changed_file(p, lambda raw: raw[:len(raw) * 2 // 3]))(bundle(world, "cut.bundle", 9)),
         "golden vectors that do not reproduce": bundle(world, "golden.bundle", 10, edit=other_golden),
-        "an empty message": os.path.join(world.folder, "empty"),
         "binary garbage": os.path.join(world.folder, "garbage"),
     }
-    open(bad["an empty message"], "wb").close()
     open(bad["binary garbage"], "wb").write(os.urandom(5000))
     quiet.start("--exit-when-done", "--drain-timeout", "60")
     agent.start("--exit-when-done", "--drain-timeout", "60")
