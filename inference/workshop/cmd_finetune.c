@@ -40,13 +40,13 @@ static int describe(const struct model *source, const struct dataset_options *o,
     if (strlen(source->meta) >= TRAIN_META_BYTES)
         return -ENOSPC;
     (void)snprintf(meta, TRAIN_META_BYTES, "%s", source->meta);
-    rc = train_meta_data(meta, o);
+    rc = train_command_meta_data(meta, o);
     if (!rc)
-        rc = train_meta_command(meta, "finetune_command", argc, argv);
+        rc = train_command_meta_line(meta, "finetune_command", argc, argv);
     if (!rc && outcome->valid)
-        rc = train_meta_metrics(meta, "fp32_valid", outcome->valid);
+        rc = train_command_meta_metrics(meta, "fp32_valid", outcome->valid);
     if (!rc && outcome->test)
-        rc = train_meta_metrics(meta, "fp32_test", outcome->test);
+        rc = train_command_meta_metrics(meta, "fp32_test", outcome->test);
     return rc;
 }
 
@@ -63,13 +63,13 @@ static int finetune_file(const struct request *r, int argc, char **argv)
     rc = model_decode_file(r->model, &source, why, sizeof(why));
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
-    train_data_of_model(source, &o);
+    train_command_options(source, &o);
     if (r->split_given)
         o.split = (enum dataset_split)r->split;
     o.split_seed = r->split_seed ? r->split_seed : o.split_seed;
     o.stride = r->stride ? r->stride : o.stride;
     o.threads = r->train.threads;
-    rc = train_data_load(r->dir, &o, 7u, r->train.quiet, &data, why, sizeof(why));
+    rc = train_command_load(r->dir, &o, 7u, r->train.quiet, &data, why, sizeof(why));
     if (!rc)
         rc = tune(r, source, &data, &net, &outcome, why, sizeof(why));
     if (!rc)
@@ -84,9 +84,9 @@ static int finetune_file(const struct request *r, int argc, char **argv)
     } else {
         code = cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc));
     }
-    train_outcome_free(&outcome);
+    train_command_free(&outcome);
     net_free(net);
-    train_data_free(&data);
+    train_command_unload(&data);
     model_free(source);
     return code;
 }

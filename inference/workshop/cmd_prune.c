@@ -63,7 +63,7 @@ static int prune_file(const struct request *r, int argc, char **argv)
         rc = -ENOSPC;
     if (!rc) {
         (void)snprintf(meta, sizeof(meta), "%s", source->meta);
-        rc = train_meta_command(meta, "prune_command", argc, argv);
+        rc = train_command_meta_line(meta, "prune_command", argc, argv);
     }
     if (!rc) {
         m = *source;

@@ -161,7 +161,7 @@ static int judge_parts(const struct request *r, const struct model *fp32, struct
         if (!rc)
             rc = judge(fp32, parts[i], p, r->threads, &verdicts[i]);
         if (!rc)
-            rc = train_meta_metrics(meta, keys[i], verdicts[i].int8);
+            rc = train_command_meta_metrics(meta, keys[i], verdicts[i].int8);
         free(p);
     }
     return rc;
@@ -169,7 +169,7 @@ static int judge_parts(const struct request *r, const struct model *fp32, struct
 
 static cJSON *part_json(const struct verdict *v)
 {
-    cJSON *j = train_report_json(v->int8);
+    cJSON *j = train_command_json(v->int8);
 
     cJSON_AddNumberToObject(j, "f1_macro_fp32", v->fp32->f1_macro);
     cJSON_AddNumberToObject(j, "accuracy_fp32", v->fp32->accuracy);
@@ -197,7 +197,7 @@ static int report(const struct request *r, const struct model *m, const struct v
     for (int i = 0; i < 2; i++) {
         if (!verdicts[i].int8)
             continue;
-        train_report_text(names[i], verdicts[i].int8);
+        train_command_text(names[i], verdicts[i].int8);
         printf("       FP32 on the same windows: accuracy %.4f, f1_macro %.4f; same first class on "
                "%.2f %%\n",
                verdicts[i].fp32->accuracy, verdicts[i].fp32->f1_macro,
@@ -242,14 +242,14 @@ static int quantize_file(const struct request *r, int argc, char **argv)
     rc = model_decode_file(r->model, &source, why, sizeof(why));
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
-    train_data_of_model(source, &o);
+    train_command_options(source, &o);
     o.threads = r->threads;
-    rc = train_data_load(r->dir, &o, 7u, r->quiet, &data, why, sizeof(why));
+    rc = train_command_load(r->dir, &o, 7u, r->quiet, &data, why, sizeof(why));
     if (!rc && strlen(source->meta) >= sizeof(meta))
         rc = -ENOSPC;
     if (!rc) {
         (void)snprintf(meta, sizeof(meta), "%s", source->meta);
-        rc = train_meta_command(meta, "quantize_command", argc, argv);
+        rc = train_command_meta_line(meta, "quantize_command", argc, argv);
     }
     if (!rc)
         rc = build(r, source, &data, meta, &q, why, sizeof(why));
@@ -262,7 +262,7 @@ static int quantize_file(const struct request *r, int argc, char **argv)
     verdict_free(&verdicts[0]);
     verdict_free(&verdicts[1]);
     quantize_free(q);
-    train_data_free(&data);
+    train_command_unload(&data);
     model_free(source);
     return code;
 }

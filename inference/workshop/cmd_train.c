@@ -92,9 +92,9 @@ static int describe(const struct request *r, const struct train_data *data, char
     m->min_activity_w = r->data.min_activity_w;
     m->labels = (const char(*)[MODEL_LABEL_BYTES])data->train->labels;
     m->meta = meta;
-    if (r->attribution && train_meta_set(meta, "attribution", r->attribution))
+    if (r->attribution && train_command_meta(meta, "attribution", r->attribution))
         return -ENOSPC;
-    return train_meta_data(meta, &r->data);
+    return train_command_meta_data(meta, &r->data);
 }
 
 static int train_and_save(const struct request *r, int argc, char **argv)
@@ -115,7 +115,7 @@ static int train_and_save(const struct request *r, int argc, char **argv)
         return cli_fail(
             CLI_USAGE,
             "--widths, --taps and --pools: expected lists of the same length, such as 16,32,64");
-    rc = train_data_load(r->dir, &r->data, 7u, r->train.quiet, &data, why, sizeof(why));
+    rc = train_command_load(r->dir, &r->data, 7u, r->train.quiet, &data, why, sizeof(why));
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
     spec.class_count = data.train->class_count;
@@ -127,19 +127,19 @@ static int train_and_save(const struct request *r, int argc, char **argv)
     net_init(net, r->train.seed);
     rc = describe(r, &data, meta, &m);
     if (!rc)
-        rc = train_meta_command(meta, "train_command", argc, argv);
+        rc = train_command_meta_line(meta, "train_command", argc, argv);
     if (!rc)
         rc = train_command_run(net, &m, &data, &r->train, &outcome, why, sizeof(why));
     if (!rc && outcome.valid)
-        rc = train_meta_metrics(meta, "fp32_valid", outcome.valid);
+        rc = train_command_meta_metrics(meta, "fp32_valid", outcome.valid);
     if (!rc && outcome.test)
-        rc = train_meta_metrics(meta, "fp32_test", outcome.test);
+        rc = train_command_meta_metrics(meta, "fp32_test", outcome.test);
     code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
               : train_command_finish(&m, &outcome, r->out, r->json);
 out:
-    train_outcome_free(&outcome);
+    train_command_free(&outcome);
     net_free(net);
-    train_data_free(&data);
+    train_command_unload(&data);
     return code;
 }
 

@@ -24,8 +24,8 @@ static int load_part(const char *dir, const struct dataset_options *o, enum data
     return dataset_load(dir, &mine, out, why, why_size);
 }
 
-int train_data_load(const char *dir, const struct dataset_options *o, unsigned parts, int quiet,
-                    struct train_data *out, char *why, size_t why_size)
+int train_command_load(const char *dir, const struct dataset_options *o, unsigned parts, int quiet,
+                       struct train_data *out, char *why, size_t why_size)
 {
     struct dataset_options mine = *o;
     int rc = 0;
@@ -45,11 +45,11 @@ int train_data_load(const char *dir, const struct dataset_options *o, unsigned p
     if (!rc && parts & 1u << PART_TEST)
         rc = load_part(dir, &mine, PART_TEST, quiet, &out->test, why, why_size);
     if (rc)
-        train_data_free(out);
+        train_command_unload(out);
     return rc;
 }
 
-void train_data_free(struct train_data *d)
+void train_command_unload(struct train_data *d)
 {
     dataset_free(d->train);
     dataset_free(d->valid);
@@ -57,7 +57,7 @@ void train_data_free(struct train_data *d)
     memset(d, 0, sizeof(*d));
 }
 
-void train_data_of_model(const struct model *m, struct dataset_options *o)
+void train_command_options(const struct model *m, struct dataset_options *o)
 {
     char text[64];
 
@@ -76,7 +76,7 @@ void train_data_of_model(const struct model *m, struct dataset_options *o)
         o->stride = (uint32_t)strtoul(text, NULL, 10);
 }
 
-int train_meta_set(char *meta, const char *key, const char *value)
+int train_command_meta(char *meta, const char *key, const char *value)
 {
     size_t key_length = strlen(key), used;
 
@@ -99,7 +99,7 @@ int train_meta_set(char *meta, const char *key, const char *value)
     return 0;
 }
 
-int train_meta_command(char *meta, const char *key, int argc, char **argv)
+int train_command_meta_line(char *meta, const char *key, int argc, char **argv)
 {
     char text[TRAIN_META_BYTES] = "nilm-model";
     size_t used = strlen(text);
@@ -118,32 +118,32 @@ int train_meta_command(char *meta, const char *key, int argc, char **argv)
             return -ENOSPC;
         used += (size_t)n;
     }
-    return train_meta_set(meta, key, text);
+    return train_command_meta(meta, key, text);
 }
 
-int train_meta_data(char *meta, const struct dataset_options *o)
+int train_command_meta_data(char *meta, const struct dataset_options *o)
 {
     char seed[32], stride[32];
-    int rc = train_meta_set(meta, "split", train_splits[o->split]);
+    int rc = train_command_meta(meta, "split", train_splits[o->split]);
 
     (void)snprintf(seed, sizeof(seed), "%llu", (unsigned long long)o->split_seed);
     (void)snprintf(stride, sizeof(stride), "%u", o->stride);
     if (!rc)
-        rc = train_meta_set(meta, "split_seed", seed);
-    return rc ? rc : train_meta_set(meta, "stride", stride);
+        rc = train_command_meta(meta, "split_seed", seed);
+    return rc ? rc : train_command_meta(meta, "stride", stride);
 }
 
-int train_meta_metrics(char *meta, const char *key, const struct metrics *m)
+int train_command_meta_metrics(char *meta, const char *key, const struct metrics *m)
 {
     char text[128];
 
     (void)snprintf(text, sizeof(text),
                    "windows %llu, accuracy %.4f, f1_macro %.4f, f1_weighted %.4f",
                    (unsigned long long)m->windows, m->accuracy, m->f1_macro, m->f1_weighted);
-    return train_meta_set(meta, key, text);
+    return train_command_meta(meta, key, text);
 }
 
-void train_report_text(const char *part, const struct metrics *m)
+void train_command_text(const char *part, const struct metrics *m)
 {
     uint32_t present = 0;
 
@@ -155,7 +155,7 @@ void train_report_text(const char *part, const struct metrics *m)
            m->bce);
 }
 
-cJSON *train_report_json(const struct metrics *m)
+cJSON *train_command_json(const struct metrics *m)
 {
     cJSON *o = cJSON_CreateObject();
 
@@ -187,12 +187,12 @@ int train_command_run(struct net *net, const struct model *m, const struct train
     if (rc) {
         if (rc == -ENOMEM && why && why_size)
             (void)snprintf(why, why_size, "out of memory");
-        train_outcome_free(out);
+        train_command_free(out);
     }
     return rc;
 }
 
-void train_outcome_free(struct train_outcome *o)
+void train_command_free(struct train_outcome *o)
 {
     net_free(o->folded);
     metrics_free(o->valid);
@@ -213,9 +213,9 @@ static cJSON *finish_json(const struct model *m, const struct train_outcome *o, 
     cJSON_AddNumberToObject(j, "best_epoch", o->result.best_epoch);
     cJSON_AddNumberToObject(j, "windows_per_second", o->result.windows_per_second);
     if (o->valid)
-        cJSON_AddItemToObject(j, "valid", train_report_json(o->valid));
+        cJSON_AddItemToObject(j, "valid", train_command_json(o->valid));
     if (o->test)
-        cJSON_AddItemToObject(j, "test", train_report_json(o->test));
+        cJSON_AddItemToObject(j, "test", train_command_json(o->test));
     return j;
 }
 
@@ -236,8 +236,8 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
            (unsigned long long)model_parameters(m), size, m->class_count,
            outcome->result.best_epoch, outcome->result.windows_per_second);
     if (outcome->valid)
-        train_report_text("valid", outcome->valid);
+        train_command_text("valid", outcome->valid);
     if (outcome->test)
-        train_report_text("test", outcome->test);
+        train_command_text("test", outcome->test);
     return CLI_DONE;
 }

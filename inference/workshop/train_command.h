@@ -27,30 +27,30 @@ struct train_data {
 /* Loads the parts that `parts` names (bits 1 << PART_TRAIN ...). o: window, grid, stride, activity,
  * split, labels; where it has no labels, those of the training part become those of the others. 0
  * or negative errno with why. */
-int train_data_load(const char *dir, const struct dataset_options *o, unsigned parts, int quiet,
-                    struct train_data *out, char *why, size_t why_size);
-void train_data_free(struct train_data *d);
+int train_command_load(const char *dir, const struct dataset_options *o, unsigned parts, int quiet,
+                       struct train_data *out, char *why, size_t why_size);
+void train_command_unload(struct train_data *d);
 
 /* Dataset options that belong to a model: its window, grid, activity and labels, and the split that
  * its meta names. */
-void train_data_of_model(const struct model *m, struct dataset_options *o);
+void train_command_options(const struct model *m, struct dataset_options *o);
 
 /* Meta text, TRAIN_META_BYTES of it. Adds or replaces the line key=value; line breaks in the value
  * become blanks. 0, -ENOSPC. */
-int train_meta_set(char *meta, const char *key, const char *value);
+int train_command_meta(char *meta, const char *key, const char *value);
 
 /* The same for the command line: arguments without their folders, so that the line is the same
  * wherever it ran. */
-int train_meta_command(char *meta, const char *key, int argc, char **argv);
+int train_command_meta_line(char *meta, const char *key, int argc, char **argv);
 
-/* Split, seed and stride, as train_data_of_model reads them; f1 and accuracy per part as
+/* Split, seed and stride, as train_command_options reads them; f1 and accuracy per part as
  * `KEY_valid_f1` ... */
-int train_meta_data(char *meta, const struct dataset_options *o);
-int train_meta_metrics(char *meta, const char *key, const struct metrics *m);
+int train_command_meta_data(char *meta, const struct dataset_options *o);
+int train_command_meta_metrics(char *meta, const char *key, const struct metrics *m);
 
 /* A line per part for people, on standard output. */
-void train_report_text(const char *part, const struct metrics *m);
-cJSON *train_report_json(const struct metrics *m); /* NULL: no memory */
+void train_command_text(const char *part, const struct metrics *m);
+cJSON *train_command_json(const struct metrics *m); /* NULL: no memory */
 
 /* Trains net and evaluates it (folded) on valid and test; progress and texts as options say.
  * *folded is what to save. */
@@ -62,91 +62,33 @@ struct train_outcome {
 int train_command_run(struct net *net, const struct model *m, const struct train_data *data,
                       const struct train_options *options, struct train_outcome *out, char *why,
                       size_t why_size);
-void train_outcome_free(struct train_outcome *o);
+void train_command_free(struct train_outcome *o);
 
 /* Writes the outcome into m (layers, meta) and to path; then reports on standard output, as JSON or
  * text. Returns an exit code. */
 int train_command_finish(struct model *m, const struct train_outcome *outcome, const char *path,
                          int json);
 
-/* Options that train and finetune have in common: an entry each, for their tables. */
-#define TRAIN_OPTIONS(t)                                                                             \
-    {"epochs", CLI_UINT, &(t).epochs, "N", "passes", 1, 10000, NULL, 0, 0},                          \
-        {"epoch-windows",                                                                            \
-         CLI_UINT,                                                                                   \
-         &(t).epoch_windows,                                                                         \
-         "N",                                                                                        \
-         "windows drawn in a pass; 0: as many as there are",                                         \
-         0,                                                                                          \
-         0,                                                                                          \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"batch", CLI_UINT, &(t).batch, "N", "windows in a step, rounded up to a multiple of 16",    \
-         1,       65536,    NULL,       0,   0},                                                     \
-        {"rate", CLI_FLOAT, &(t).rate, "X", "peak learning rate of the one-cycle schedule",          \
-         1e-8,   10,        NULL,      0,   0},                                                      \
-        {"decay", CLI_FLOAT, &(t).decay, "X", "weight decay of AdamW", 0, 10, NULL, 0, 0},           \
-        {"dropout",                                                                                  \
-         CLI_FLOAT,                                                                                  \
-         &(t).dropout,                                                                               \
-         "X",                                                                                        \
-         "share of the dense layers' inputs left out in a step",                                     \
-         0,                                                                                          \
-         0.95,                                                                                       \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"smoothing", CLI_FLOAT, &(t).smoothing, "X", "label smoothing", 0, 0.9, NULL, 0, 0},        \
-        {"onset", CLI_FLOAT, &(t).onset, "X", "share of windows that end just after a switching-on", \
-         0,       1,         NULL,       0,   0},                                                    \
-        {"shift", CLI_UINT, &(t).shift, "N", "the others are moved by up to so many samples",        \
-         0,       16384,    NULL,       0,   0},                                                     \
-        {"prefix",                                                                                   \
-         CLI_FLOAT,                                                                                  \
-         &(t).prefix,                                                                                \
-         "X",                                                                                        \
-         "share of windows whose beginning repeats one sample",                                      \
-         0,                                                                                          \
-         1,                                                                                          \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"gain",                                                                                     \
-         CLI_FLOAT,                                                                                  \
-         &(t).gain,                                                                                  \
-         "X",                                                                                        \
-         "power is varied by up to this factor above 1, and its inverse",                            \
-         0,                                                                                          \
-         10,                                                                                         \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"noise", CLI_FLOAT, &(t).noise, "X", "relative noise of each sample", 0, 10, NULL, 0, 0},   \
-        {"seed", CLI_UINT64, &(t).seed, "N", "of start values, sampling, dropout",                   \
-         0,      0,          NULL,      0,   0},                                                     \
-        {"threads",                                                                                  \
-         CLI_UINT,                                                                                   \
-         &(t).threads,                                                                               \
-         "N",                                                                                        \
-         "0: one per processor; the result does not depend on it",                                   \
-         0,                                                                                          \
-         64,                                                                                         \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-        {"exact-inputs",                                                                             \
-         CLI_FLAG,                                                                                   \
-         &(t).exact,                                                                                 \
-         NULL,                                                                                       \
-         "do not round inputs to the levels of INT8",                                                \
-         0,                                                                                          \
-         0,                                                                                          \
-         NULL,                                                                                       \
-         0,                                                                                          \
-         0},                                                                                         \
-    {                                                                                                \
-        "quiet", CLI_FLAG, &(t).quiet, NULL, "no progress on standard error", 0, 0, NULL, 0, 0       \
-    }
+/* Options that train and finetune have in common, for their tables; t is a struct train_options. */
+/* clang-format off */
+#define TRAIN_OPTION(type, name, field, what, low, high, help) {name, type, &field, what, help, low, high, NULL, 0, 0}
+#define TRAIN_OPTIONS(t) \
+    TRAIN_OPTION(CLI_UINT, "epochs", (t).epochs, "N", 1, 10000, "passes"), \
+    TRAIN_OPTION(CLI_UINT, "epoch-windows", (t).epoch_windows, "N", 0, 0, "windows drawn in a pass; 0: as many as there are"), \
+    TRAIN_OPTION(CLI_UINT, "batch", (t).batch, "N", 1, 65536, "windows in a step, rounded up to a multiple of 16"), \
+    TRAIN_OPTION(CLI_FLOAT, "rate", (t).rate, "X", 1e-8, 10, "peak learning rate of the one-cycle schedule"), \
+    TRAIN_OPTION(CLI_FLOAT, "decay", (t).decay, "X", 0, 10, "weight decay of AdamW"), \
+    TRAIN_OPTION(CLI_FLOAT, "dropout", (t).dropout, "X", 0, 0.95, "share of the dense layers' inputs left out in a step"), \
+    TRAIN_OPTION(CLI_FLOAT, "smoothing", (t).smoothing, "X", 0, 0.9, "label smoothing"), \
+    TRAIN_OPTION(CLI_FLOAT, "onset", (t).onset, "X", 0, 1, "share of windows that end just after a switching-on"), \
+    TRAIN_OPTION(CLI_UINT, "shift", (t).shift, "N", 0, 16384, "the others are moved by up to so many samples"), \
+    TRAIN_OPTION(CLI_FLOAT, "prefix", (t).prefix, "X", 0, 1, "share of windows whose beginning repeats one sample"), \
+    TRAIN_OPTION(CLI_FLOAT, "gain", (t).gain, "X", 0, 10, "power is varied by up to this factor above 1, and its inverse"), \
+    TRAIN_OPTION(CLI_FLOAT, "noise", (t).noise, "X", 0, 10, "relative noise of each sample"), \
+    TRAIN_OPTION(CLI_UINT64, "seed", (t).seed, "N", 0, 0, "of start values, sampling, dropout"), \
+    TRAIN_OPTION(CLI_UINT, "threads", (t).threads, "N", 0, 64, "0: one per processor; the result does not depend on it"), \
+    TRAIN_OPTION(CLI_FLAG, "exact-inputs", (t).exact, NULL, 0, 0, "do not round inputs to the levels of INT8"), \
+    TRAIN_OPTION(CLI_FLAG, "quiet", (t).quiet, NULL, 0, 0, "no progress on standard error")
+/* clang-format on */
 
 #endif

@@ -253,16 +253,16 @@ static void test_meta_lines(void **state)
     char meta[TRAIN_META_BYTES] = "", big[TRAIN_META_BYTES + 8];
     char *argv[] = {"train", "--data", "/some/where/tb", "--out=/else/m.nilm", "--seed", "3"};
 
-    assert_int_equal(train_meta_set(meta, "a", "1"), 0);
-    assert_int_equal(train_meta_set(meta, "ab", "two\nlines"), 0);
-    assert_int_equal(train_meta_set(meta, "a", "3"), 0);
+    assert_int_equal(train_command_meta(meta, "a", "1"), 0);
+    assert_int_equal(train_command_meta(meta, "ab", "two\nlines"), 0);
+    assert_int_equal(train_command_meta(meta, "a", "3"), 0);
     assert_string_equal(meta, "ab=two lines\na=3\n");
-    assert_int_equal(train_meta_command(meta, "c", 6, argv), 0);
+    assert_int_equal(train_command_meta_line(meta, "c", 6, argv), 0);
     assert_string_equal(meta,
                         "ab=two lines\na=3\nc=nilm-model train --data DIR --out=m.nilm --seed 3\n");
     memset(big, 'x', sizeof(big) - 1);
     big[sizeof(big) - 1] = '\0';
-    assert_int_equal(train_meta_set(meta, "big", big), -ENOSPC);
+    assert_int_equal(train_command_meta(meta, "big", big), -ENOSPC);
     assert_true(strstr(meta, "big") == NULL);
 }
 
