@@ -183,16 +183,3 @@ uint16_t broker_fake(struct broker *b, const char *behaviour)
         return 0;
     return (uint16_t)atoi(line);
 }
-
-const char *broker_log(const struct broker *b)
-{
-    static char text[1 << 20];
-    char path[128];
-    snprintf(path, sizeof path, "%s/broker.log", b->dir);
-    FILE *f = fopen(path, "r");
-    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    text[n] = '\0';
-    if (f)
-        fclose(f);
-    return text;
-}

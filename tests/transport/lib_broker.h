@@ -30,7 +30,5 @@ uint16_t broker_fake(struct broker *b, const char *behaviour);
 /* A TCP socket that listens on an ephemeral port of loopback and never answers. */
 int broker_silent(uint16_t *port);
 uint16_t broker_free_port(void);
-/* A whole small file as text in a static buffer. */
-const char *broker_log(const struct broker *b);
 
 #endif
