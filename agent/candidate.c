@@ -148,12 +148,21 @@ static int check_bundle(struct candidate *c, const char *keys, int64_t now_s)
     return rc;
 }
 
-static void drop_engine(struct candidate *c)
+/* A refused bundle keeps its reason only. */
+static void drop_content(struct candidate *c)
 {
     engine_free(c->engine);
     model_free(c->model);
+    free(c->bytes);
     c->engine = NULL;
     c->model = NULL;
+    c->bytes = NULL;
+}
+
+void candidate_refuse(struct candidate *c, int error, const char *reason)
+{
+    refuse(c, error, "%s", reason);
+    drop_content(c);
 }
 
 static struct candidate *start(void *bytes, size_t size)
@@ -176,8 +185,10 @@ struct candidate *candidate_check(void *bytes, size_t size, const char *keys, in
     hash(bytes, size, c->sha256);
     if (size > CANDIDATE_MAX_BYTES)
         refuse(c, -EFBIG, "bundle: %zu bytes, expected at most %u", size, CANDIDATE_MAX_BYTES);
-    else if (check_bundle(c, keys, now_s) < 0)
-        drop_engine(c);
+    else
+        check_bundle(c, keys, now_s);
+    if (c->error < 0)
+        drop_content(c);
     return c;
 }
 
@@ -188,7 +199,7 @@ struct candidate *candidate_check_model(void *bytes, size_t size)
         return NULL;
     hash(bytes, size, c->model_sha256);
     if (prove(c, bytes, size, 0) < 0) {
-        drop_engine(c);
+        drop_content(c);
     } else {
         c->version = c->model->version;
         snprintf(c->family, sizeof c->family, "%s", c->model->family);
@@ -261,7 +272,6 @@ void candidate_free(struct candidate *c)
 {
     if (!c)
         return;
-    drop_engine(c);
-    free(c->bytes);
+    drop_content(c);
     free(c);
 }

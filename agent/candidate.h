@@ -26,7 +26,7 @@ struct candidate {
                          not authentic */
     char name[64], family[MODEL_LABEL_BYTES];
     int allow_downgrade;
-    void *bytes; /* the bundle, for the slot */
+    void *bytes; /* the bundle, for the slot; NULL when refused */
     size_t size;
     struct model *model; /* set when usable; the engine needs it */
     struct engine *engine;
@@ -44,6 +44,9 @@ struct candidate *candidate_check_model(void *bytes, size_t size);
 
 /* A candidate from a file: bundle or plain model, told apart by its first bytes. */
 struct candidate *candidate_from_file(const char *path, const char *keys);
+
+/* Makes a candidate a refused one: what it holds is released, sha256, version and name stay. */
+void candidate_refuse(struct candidate *c, int error, const char *reason);
 
 void candidate_free(struct candidate *c);
 

@@ -139,7 +139,7 @@ int publisher_take(struct publisher *p, struct publisher_message *out)
     const int found = p->inbox_count > 0;
     if (found) {
         *out = p->inbox[0];
-        p->candidate_count -= out->candidate != NULL;
+        p->inbox_kinds[publisher_kind(out)]--;
         memmove(p->inbox, p->inbox + 1, (size_t)--p->inbox_count * sizeof *p->inbox);
     }
     pthread_mutex_unlock(&p->lock);

@@ -20,7 +20,8 @@
 struct publisher;
 
 #define PUBLISHER_COMMANDS 16  /* commands that wait at most; more are answered "busy" */
-#define PUBLISHER_CANDIDATES 2 /* bundles likewise */
+#define PUBLISHER_CANDIDATES 2 /* proven bundles that wait at most; more are refused, as busy */
+#define PUBLISHER_REFUSALS 16  /* refused bundles that wait to be reported */
 #define PUBLISHER_REPLIES 32
 
 enum publisher_retained { PUBLISHER_STATUS = 0, PUBLISHER_MODEL = 1 };

@@ -14,6 +14,8 @@
 
 #define PUBLISHER_RETAINED 2
 
+enum publisher_kind { PUBLISHER_COMMAND, PUBLISHER_CANDIDATE, PUBLISHER_REFUSAL };
+
 struct publisher {
     const struct config *config;
     char database[CONFIG_TEXT + 32];
@@ -39,10 +41,17 @@ struct publisher {
     char *retained[PUBLISHER_RETAINED];
     char *replies[PUBLISHER_REPLIES];
     int reply_count;
-    struct publisher_message inbox[PUBLISHER_COMMANDS + PUBLISHER_CANDIDATES];
-    int inbox_count, candidate_count;
+    struct publisher_message inbox[PUBLISHER_COMMANDS + PUBLISHER_CANDIDATES + PUBLISHER_REFUSALS];
+    int inbox_count, inbox_kinds[3]; /* by enum publisher_kind */
     struct publisher_stats stats;
 };
+
+static inline enum publisher_kind publisher_kind(const struct publisher_message *m)
+{
+    return !m->candidate         ? PUBLISHER_COMMAND
+           : m->candidate->error ? PUBLISHER_REFUSAL
+                                 : PUBLISHER_CANDIDATE;
+}
 
 /* The thread: context is the publisher. Runs until stopping, then finishes what is in flight. */
 void *publisher_run(void *context);

@@ -192,13 +192,13 @@ static void drop_link(struct publisher *p, int timeout_ms)
 /* Puts a message into the inbox: 0, or -EBUSY when it is full. */
 static int deliver(struct publisher *p, const struct publisher_message *m)
 {
+    static const int room[] = {PUBLISHER_COMMANDS, PUBLISHER_CANDIDATES, PUBLISHER_REFUSALS};
+    const enum publisher_kind kind = publisher_kind(m);
     pthread_mutex_lock(&p->lock);
-    const int commands = p->inbox_count - p->candidate_count;
-    const int full =
-        m->candidate ? p->candidate_count >= PUBLISHER_CANDIDATES : commands >= PUBLISHER_COMMANDS;
+    const int full = p->inbox_kinds[kind] >= room[kind];
     if (!full) {
         p->inbox[p->inbox_count++] = *m;
-        p->candidate_count += m->candidate != NULL;
+        p->inbox_kinds[kind]++;
     }
     pthread_mutex_unlock(&p->lock);
     const uint64_t one = 1;
@@ -236,8 +236,12 @@ static void receive_bundle(struct publisher *p, const struct link_event *e)
     }
     if (c && deliver(p, &(struct publisher_message){.candidate = c}) == 0)
         return;
-    announce(p, "refused", c ? c : &first,
-             c ? "busy with other bundles; push it again" : "out of memory");
+    if (c) { /* the meters are slower than the operator; the refusal is reported like any other */
+        candidate_refuse(c, -EBUSY, "busy with other bundles; push it again");
+        if (deliver(p, &(struct publisher_message){.candidate = c}) == 0)
+            return;
+    }
+    announce(p, "refused", c ? c : &first, c ? c->reason : "out of memory");
     candidate_free(c);
 }
 
