@@ -76,19 +76,31 @@ static double toaster(const struct sim_moment *m)
     return m->level * (m->t_s < 24 ? 1.045 : 1) + wobble(m, 1.5);
 }
 
-/* Full power, or (defrosting) the magnetron in beats with fan, lamp and turntable between them. */
+/* The lamp inside while the door is open; then the magnetron, at full power or (defrosting) in
+ * beats with fan, lamp and turntable between them; the lamp again. */
 static double microwave(const struct sim_moment *m)
 {
-    if (of_run(m, 0) < 0.35 && fmod(m->t_s, 60) >= 26)
-        return 21 + wobble(m, 1.5);
-    if (m->t_s < 2)
-        return m->level * 0.88;
-    return m->level * (1 - 0.03 * m->t_s / (m->t_s + 60)) + wobble(m, 10);
+    double t = m->t_s - 6, idle = 20 + wobble(m, 1);
+    if (t < 0 || m->t_s > m->length_s - 16)
+        return idle;
+    if (t < 3)
+        return m->level * 0.12;
+    if (of_run(m, 0) < 0.35 && fmod(t, 52) >= 26)
+        return idle;
+    return m->level * (1 - 0.05 * t / (t + 110)) + wobble(m, 8);
 }
 
+/* Heats up, then brews: the heater comes and goes until the cup is full. */
 static double coffeemaker(const struct sim_moment *m)
 {
-    return m->level * (1 + 0.006 * exp(-m->t_s / 5)) + wobble(m, 1.5);
+    double heat = 55 + 20 * of_run(m, 0);
+    if (m->t_s < heat)
+        return m->level * (1 + 0.01 * exp(-m->t_s / 20)) + wobble(m, 3);
+    double t = m->t_s - heat;
+    int beat = (int)(t / 23);
+    if (fmod(t, 23) > 7)
+        return 1;
+    return 80 + m->level * of_run(m, 10 + beat) * 0.75;
 }
 
 /* A drum motor: on for so long, off for so long, turning the other way each time. */
@@ -132,14 +144,14 @@ static double dishwasher(const struct sim_moment *m)
     return t < end - 60 ? pump : 15 + wobble(m, 1);
 }
 
-/* Follows the picture: slow changes, and dips when it goes black. */
+/* Fades a little as it warms up, and dips when the picture goes black. */
 static double television(const struct sim_moment *m)
 {
     if (m->t_s < 8)
-        return m->level * 0.75;
-    double drift = 0.03 * exp(-m->t_s / 900);
-    double scene = 0.008 * sin(m->t_s / (31 + 20 * of_run(m, 0)));
-    return m->level * (1 + drift + scene) + wobble(m, 1.2);
+        return m->level * 0.9;
+    if (of_run(m, 10 + (int)(m->t_s / 9)) < 0.012)
+        return m->level * (0.55 + 0.3 * of_run(m, 5));
+    return m->level * (1 + 0.035 * exp(-m->t_s / 1500)) + wobble(m, 1);
 }
 
 static double computer(const struct sim_moment *m)
@@ -156,7 +168,7 @@ static double computer(const struct sim_moment *m)
 
 static double lamp(const struct sim_moment *m)
 {
-    return m->level * (1 + 0.03 * exp(-m->t_s / 120)) + wobble(m, 0.8);
+    return m->level + wobble(m, 0.9);
 }
 
 static double monitor(const struct sim_moment *m)
@@ -231,10 +243,10 @@ const struct sim_kind sim_kinds[] = {
      .slots = {{6.5, 7.3, 0.7}, {7.5, 8.6, 0.7}, {18.2, 19.5, 0.4}}},
     {.label = "MicrowaveOven",
      .alias = "microwave",
-     .standby_w = 2,
+     .standby_w = 1,
      .step_min_s = 1,
-     .step_max_s = 5,
-     .levels = {1405, 1398, 1376},
+     .step_max_s = 2,
+     .levels = {1425, 1432, 1410},
      .length_min_s = 45,
      .length_max_s = 260,
      .mishap = SIM_WEAK,
@@ -243,11 +255,12 @@ const struct sim_kind sim_kinds[] = {
      .slots = {{6.6, 8, 0.4}, {11.7, 13.2, 0.8}, {17.8, 19.3, 0.8}, {20, 22, 0.3}}},
     {.label = "Coffeemaker",
      .alias = "coffee",
-     .step_min_s = 5,
-     .step_max_s = 8,
-     .levels = {932, 930, 936},
-     .length_min_s = 290,
-     .length_max_s = 430,
+     .standby_w = 3,
+     .step_min_s = 3,
+     .step_max_s = 6,
+     .levels = {1105, 1108, 1100},
+     .length_min_s = 130,
+     .length_max_s = 280,
      .mishap = SIM_LONG,
      .mishap_factor = 12,
      .shape = coffeemaker,
@@ -281,7 +294,7 @@ const struct sim_kind sim_kinds[] = {
      .standby_w = 1,
      .step_min_s = 3,
      .step_max_s = 6,
-     .levels = {171, 140, 72},
+     .levels = {137, 139, 136},
      .length_min_s = 2400,
      .length_max_s = 11000,
      .mishap = SIM_LONG,
@@ -304,7 +317,7 @@ const struct sim_kind sim_kinds[] = {
      .alias = "lamp",
      .step_min_s = 3,
      .step_max_s = 6,
-     .levels = {38, 60, 25},
+     .levels = {39.6, 39.9, 25.6},
      .length_min_s = 2800,
      .length_max_s = 12000,
      .mishap = SIM_LONG,
@@ -317,7 +330,7 @@ const struct sim_kind sim_kinds[] = {
      .standby_w = 1,
      .step_min_s = 1,
      .step_max_s = 2,
-     .levels = {40, 32, 82},
+     .levels = {32, 33, 31.5},
      .length_min_s = 1200,
      .length_max_s = 9000,
      .mishap = SIM_LONG,
