@@ -22,6 +22,7 @@
 #include "transport/tls.h"
 
 #define CHANNELS_MAX 64u
+#define PAHO_ROOM (4 << 20)
 #define FIRST_WRITE_MS 5000
 #define DROP_MS 2000 /* the thread sees an order at once, unless the machine is very busy */
 
@@ -59,6 +60,11 @@ int channel_attach(int fd, unsigned number)
         error = errno;
         c = NULL;
     }
+    /* Paho 1.3.12 goes on with a write that did not fit only once a second, so let much fit (the
+     * kernel caps it). */
+    int room = PAHO_ROOM;
+    if (c)
+        (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     if (c && dup3(pair[0], fd, O_CLOEXEC) < 0) {
         error = errno;
         close(pair[1]);
