@@ -41,16 +41,22 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
 void meter_destroy(struct meter *m);
 
 /* Goes on where the last committed outcome left off. open: the run still open, or NULL. state: as
- * in the outcome, or NULL. After this, readings up to progress_ms only prime resampler and engine.
- * Before the first reading. */
+ * in the outcome, or NULL; bytes that are damaged or of another version are not used, the open run
+ * is then taken from the history. After this, recorded readings (quality EVENT_TRACE) up to
+ * progress_ms only prime resampler and engine: fed from the start, the meter publishes what it
+ * would have published had it never stopped. Live readings do not come again; what was missed is a
+ * gap. Before the first reading. */
 void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open,
                    const void *state, int state_bytes);
 
 /* One reading. 0; -ESTALE (time ran backwards, dropped and counted); -EINVAL (not finite, beyond
- * +-10 MW). */
+ * +-10 MW, or before 1970). Live readings whose time jumps back by more than max_gap_ms are a clock
+ * that was set: the run ends ("gap") and time begins anew. */
 int meter_reading(struct meter *m, int64_t t_ms, float watts);
 
-/* The passing of time without readings (silence): now in the readings' time scale. */
+/* The passing of time without readings (silence): now in the readings' time scale. For live meters;
+ * recorded readings tell their silences themselves, so that a replay does not depend on who ticks
+ * when. */
 void meter_tick(struct meter *m, int64_t now_ms);
 
 /* The source ended: what is pending is decided, an open run ends with reason "stop". */
@@ -61,13 +67,16 @@ void meter_finish(struct meter *m);
  * stays). */
 int meter_set_engine(struct meter *m, const struct engine *engine);
 
-struct meter_status {
+struct meter_status { /* counters are since meter_create */
     char appliance[EVENT_NAME_BYTES];
     double confidence;
     int on;
     double watts;
     int64_t last_ms;
-    uint64_t readings, samples, dropped, gaps, events, inferences, engine_swaps;
+    uint64_t readings; /* accepted, those that only primed included */
+    uint64_t samples;  /* of the grid */
+    uint64_t dropped;  /* ran backwards */
+    uint64_t gaps, events, inferences, engine_swaps;
     uint64_t memory_bytes;
 };
 void meter_get_status(const struct meter *m, struct meter_status *out);

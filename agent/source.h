@@ -14,11 +14,13 @@ enum source_type { SOURCE_REPLAY = 1, SOURCE_STDIN = 2, SOURCE_SIM = 3 };
 
 struct source_config {
     enum source_type type;
-    const char *files;  /* replay: paths, folders or globs, blank-separated; read in name order */
-    const char *column; /* replay of plain CSV; NULL: default */
+    /* replay: paths, folders (their *.csv) or globs, blank-separated; read in the order of the
+     * dates in their names (tracebase) when all have one, else in name order */
+    const char *files;
+    const char *column;    /* replay of plain CSV; NULL: default */
     const char *appliance; /* sim: which appliance this meter's circuit carries */
-    const char
-        *truth; /* sim: CSV file for the ground truth (appliance,start,end,energy_wh), NULL: none */
+    /* sim: CSV file for the ground truth (appliance,start_ms,end_ms,energy_wh), NULL: none */
+    const char *truth;
     double speed;     /* replay, sim: 1 = real time, N = N times, 0 = as fast as it goes */
     int loop;         /* replay: begin again at the end, times going on */
     int rebase;       /* replay, sim: shift times so that the first reading is now */
