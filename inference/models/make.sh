@@ -20,7 +20,7 @@ make_family() { # SPLIT PREFIX TRAIN-EPOCHS FINETUNE-EPOCHS
     [ -f "$name-int8.nilm" ] || "$nilm_model" quantize --model "$name-fp32.nilm" --data "$data" \
         --out "$name-int8.nilm" --seed 1 | tee "$name-int8.txt"
     [ -f "$name-cut-fp32.nilm" ] || "$nilm_model" prune --model "$name-fp32.nilm" --out "$name-cut-fp32.nilm" \
-        --target-params 60000 --least 8 --version 2 | tee "$name-cut-fp32.txt"
+        --target-params 60000 --least 16 --version 2 | tee "$name-cut-fp32.txt"
     [ -f "$name-pruned-fp32.nilm" ] || "$nilm_model" finetune --model "$name-cut-fp32.nilm" --data "$data" \
         --out "$name-pruned-fp32.nilm" --epochs "$4" --rate 0.004 --seed 2 | tee "$name-pruned-fp32.txt"
     [ -f "$name-pruned-int8.nilm" ] || "$nilm_model" quantize --model "$name-pruned-fp32.nilm" --data "$data" \
@@ -31,8 +31,8 @@ make_family() { # SPLIT PREFIX TRAIN-EPOCHS FINETUNE-EPOCHS
     done
 }
 
-make_family day identify 32 40
-make_family device device 20 20
+make_family day identify 32 32
+make_family device device 20 16
 for kind in int8 pruned-int8; do
     "$nilm_model" bench --model "$out/identify-$kind.nilm" --json >"$out/bench-$kind.json"
 done

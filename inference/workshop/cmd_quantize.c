@@ -16,7 +16,7 @@ struct request {
     uint32_t calibrate, golden, version, threads;
     float percentile, reject;
     uint64_t seed;
-    int json, quiet;
+    int json, quiet, rounding;
 };
 
 /* --- Running the INT8 model over a part --- */
@@ -217,7 +217,8 @@ static int build(const struct request *r, const struct model *source, const stru
         rc = quantize_calibrate(net, source->channels, data->train, r->calibrate,
                                 (double)r->percentile, r->seed, ranges);
     if (!rc)
-        rc = quantize_net(net, source, ranges, q, why, why_size);
+        rc = quantize_net(net, source, ranges, (enum quantize_rounding)r->rounding, q, why,
+                          why_size);
     if (!rc) {
         quantize_model(*q)->meta = meta;
         quantize_model(*q)->version = r->version ? r->version : source->version;
@@ -269,6 +270,7 @@ static int quantize_file(const struct request *r, int argc, char **argv)
 
 int workshop_quantize(int argc, char **argv)
 {
+    static const char *const roundings[] = {"nearest", "level", NULL}; /* enum quantize_rounding */
     struct request r = {
         .calibrate = 2048, .golden = 8, .percentile = 100.0f, .reject = 0.05f, .seed = 1};
     struct cli_option options[] = {
@@ -281,6 +283,10 @@ int workshop_quantize(int argc, char **argv)
         {"calibrate", CLI_UINT, &r.calibrate, "N", "windows to calibrate with", 1, 1e6, NULL, 0, 0},
         {"percentile", CLI_FLOAT, &r.percentile, "P",
          "of a layer's values that are to lie inside its range; 100: all", 50.001, 100, NULL, 0, 0},
+        {"rounding", CLI_CHOICE, &r.rounding, NULL,
+         "of weights: nearest, or level: the sum over the taps kept; take what the validation part "
+         "likes better",
+         0, 0, roundings, 0, 0},
         {"reject", CLI_FLOAT, &r.reject, "X",
          "share of the rightly classified validation windows that unknown may cost", 0, 0.5, NULL,
          0, 0},

@@ -21,6 +21,7 @@
 
 struct quantized {
     struct model m;
+    enum quantize_rounding rounding;
     float thresholds[MODEL_MAX_CHANNELS][MODEL_LEVELS];
     struct {
         int8_t *weights;
@@ -133,12 +134,30 @@ static double row_of(const struct net *net, uint32_t i, const struct model *like
     return bias;
 }
 
-static void quantize_row(struct quantized *q, uint32_t i, uint32_t o, const double *row,
-                         size_t fan_in, double bias)
+/* Rounds a row to integers; see enum quantize_rounding. */
+static void round_row(enum quantize_rounding rounding, const double *row, uint32_t taps,
+                      uint32_t inputs, double scale, int8_t *weights)
 {
-    const double in_scale = (double)q->m.layers[i].in_scale;
+    for (uint32_t c = 0; c < inputs; c++) {
+        double carry = 0.0;
+        for (uint32_t t = 0; t < taps; t++) {
+            double exact = row[(size_t)t * inputs + c] / scale + carry;
+            long v = lround(exact);
+            v = v > 127 ? 127 : v < -127 ? -127 : v;
+            weights[(size_t)t * inputs + c] = (int8_t)v;
+            carry = rounding == QUANTIZE_LEVEL ? exact - (double)v : 0.0;
+        }
+    }
+}
+
+static void quantize_row(struct quantized *q, uint32_t i, uint32_t o, const double *row,
+                         double bias)
+{
+    const struct model_layer *l = &q->m.layers[i];
+    const uint32_t taps = l->op == MODEL_CONV1D ? l->taps : 1u;
+    const size_t fan_in = (size_t)taps * l->in_channels;
+    const double in_scale = (double)l->in_scale;
     double largest = 0.0, scale;
-    int8_t *w = q->layers[i].weights + o * fan_in;
 
     for (size_t k = 0; k < fan_in; k++)
         largest = fabs(row[k]) > largest ? fabs(row[k]) : largest;
@@ -150,10 +169,7 @@ static void quantize_row(struct quantized *q, uint32_t i, uint32_t o, const doub
         scale = WEIGHT_FLOOR;
     q->layers[i].weight_scale[o] = (float)scale;
     scale = (double)q->layers[i].weight_scale[o];
-    for (size_t k = 0; k < fan_in; k++) {
-        long v = lround(row[k] / scale);
-        w[k] = (int8_t)(v > 127 ? 127 : v < -127 ? -127 : v);
-    }
+    round_row(q->rounding, row, taps, l->in_channels, scale, q->layers[i].weights + o * fan_in);
     q->layers[i].bias[o] = (int32_t)lround(bias / (in_scale * scale));
 }
 
@@ -202,7 +218,7 @@ static int quantize_layer(struct quantized *q, const struct net *net, uint32_t i
 
     for (uint32_t c = 0; c < l->out_channels && !rc; c++) {
         double bias = row_of(net, i, like, c, row);
-        quantize_row(q, i, c, row, fan_in, bias);
+        quantize_row(q, i, c, row, bias);
         q->layers[i].logit_scale[c] =
             (float)((double)o->in_scale * (double)q->layers[i].weight_scale[c]);
     }
@@ -219,8 +235,8 @@ static int quantize_layer(struct quantized *q, const struct net *net, uint32_t i
 }
 
 int quantize_net(const struct net *net, const struct model *like,
-                 const struct quantize_range *ranges, struct quantized **out, char *why,
-                 size_t why_size)
+                 const struct quantize_range *ranges, enum quantize_rounding rounding,
+                 struct quantized **out, char *why, size_t why_size)
 {
     struct quantized *q = calloc(1, sizeof(*q));
     float scale = (float)IN_SCALE;
@@ -231,6 +247,7 @@ int quantize_net(const struct net *net, const struct model *like,
     if (!q)
         return -ENOMEM;
     q->m = *like;
+    q->rounding = rounding;
     q->m.owner = NULL;
     q->m.dtype = MODEL_INT8;
     q->m.golden = NULL;

@@ -153,7 +153,8 @@ static struct net *small_net(const struct model *m, const struct dataset *d)
 }
 
 static struct quantized *quantized_of(const struct net *net, struct model *m,
-                                      const struct dataset *d, double percentile)
+                                      const struct dataset *d, double percentile,
+                                      enum quantize_rounding rounding)
 {
     struct quantize_range ranges[MODEL_MAX_LAYERS];
     struct quantized *q;
@@ -161,7 +162,7 @@ static struct quantized *quantized_of(const struct net *net, struct model *m,
 
     assert_int_equal(convert_to_model(net, m), 0);
     assert_int_equal(quantize_calibrate(net, m->channels, d, 256, percentile, 1, ranges), 0);
-    if (quantize_net(net, m, ranges, &q, why, sizeof(why)) ||
+    if (quantize_net(net, m, ranges, rounding, &q, why, sizeof(why)) ||
         quantize_golden(q, d, 8, 1, why, sizeof(why)))
         fail_msg("%s", why);
     return q;
@@ -210,7 +211,8 @@ static void test_int8_agrees_with_fp32(void **state)
     const double percentiles[2] = {100.0, 99.99};
 
     for (int i = 0; i < 2; i++) {
-        struct quantized *q = quantized_of(net, &m, d, percentiles[i]);
+        struct quantized *q =
+            quantized_of(net, &m, d, percentiles[i], i ? QUANTIZE_LEVEL : QUANTIZE_NEAREST);
         double same = agreement(q, &m, unseen);
         if (same < 0.97)
             fail_msg("INT8 and FP32 agree on %.3f of the windows", same);
@@ -227,7 +229,7 @@ static void test_golden_reproduce(void **state)
     struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
     struct model m = description(), *decoded;
     struct net *net = small_net(&m, d);
-    struct quantized *q = quantized_of(net, &m, d, 100.0);
+    struct quantized *q = quantized_of(net, &m, d, 100.0, QUANTIZE_NEAREST);
     struct engine *e;
     void *data;
     size_t size;
@@ -267,7 +269,7 @@ static void test_odd_channels(void **state)
     net->params[conv->bias + 2] = 0.5f;
     memset(net->params + dense->weights, 0, dense->in_channels * sizeof(float));
     net->params[dense->bias] = 3.0f; /* a constant unit */
-    struct quantized *q = quantized_of(net, &m, d, 100.0);
+    struct quantized *q = quantized_of(net, &m, d, 100.0, QUANTIZE_NEAREST);
     assert_true(agreement(q, &m, d) >= 0.95);
     quantize_free(q);
     net_free(net);
@@ -282,9 +284,44 @@ static void test_all_zero(void **state)
     struct model m = description();
     struct net *net = small_net(&m, d);
     memset(net->params, 0, net->param_count * sizeof(float));
-    struct quantized *q = quantized_of(net, &m, d, 99.9);
+    struct quantized *q = quantized_of(net, &m, d, 99.9, QUANTIZE_NEAREST);
     assert_true(agreement(q, &m, d) >= 1.0);
     quantize_free(q);
+    net_free(net);
+    synthetic_free(d);
+}
+
+/* LEVEL keeps the sum over the taps of each input to half a step; NEAREST is within half a step of
+ * each weight. */
+static void test_rounding(void **state)
+{
+    (void)state;
+    struct dataset *d = synthetic_dataset(CLASSES, 1, 300, WINDOW, 24, 1);
+    struct model m = description();
+    struct net *net = small_net(&m, d);
+    const struct net_layer *conv = &net->layers[2];
+    const uint32_t in = conv->in_channels, taps = conv->taps;
+
+    for (int rounding = QUANTIZE_NEAREST; rounding <= QUANTIZE_LEVEL; rounding++) {
+        struct quantized *q = quantized_of(net, &m, d, 100.0, (enum quantize_rounding)rounding);
+        const struct model_layer *l = &quantize_model(q)->layers[2];
+        for (uint32_t o = 0; o < conv->out_channels; o++) {
+            for (uint32_t c = 0; c < in; c++) {
+                double loss = 0.0;
+                for (uint32_t t = 0; t < taps; t++) {
+                    size_t at = ((size_t)o * taps + t) * in + c;
+                    double one =
+                        (double)net->params[conv->weights + at] / (double)l->weight_scale[o] -
+                        l->weights[at];
+                    loss += one;
+                    assert_true(fabs(one) <= (rounding == QUANTIZE_LEVEL ? 1.01 : 0.51));
+                }
+                assert_true(rounding == QUANTIZE_NEAREST ||
+                            fabs(loss) <= 1.01); /* half a step, or one where a weight is at 127 */
+            }
+        }
+        quantize_free(q);
+    }
     net_free(net);
     synthetic_free(d);
 }
@@ -314,9 +351,10 @@ static void test_calibration_narrows(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thresholds),       cmocka_unit_test(test_threshold_is_sharp),
-        cmocka_unit_test(test_multiplier),       cmocka_unit_test(test_int8_agrees_with_fp32),
-        cmocka_unit_test(test_golden_reproduce), cmocka_unit_test(test_odd_channels),
-        cmocka_unit_test(test_all_zero),         cmocka_unit_test(test_calibration_narrows)};
+        cmocka_unit_test(test_thresholds),         cmocka_unit_test(test_threshold_is_sharp),
+        cmocka_unit_test(test_multiplier),         cmocka_unit_test(test_int8_agrees_with_fp32),
+        cmocka_unit_test(test_golden_reproduce),   cmocka_unit_test(test_odd_channels),
+        cmocka_unit_test(test_all_zero),           cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_calibration_narrows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
