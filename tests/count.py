@@ -4,7 +4,7 @@ import sys
 
 passed = failed = skipped = 0
 text = open(sys.argv[1], errors="replace").read()
-for part in re.split(r"^\d+/\d+ Test(?:ing)?: ", text, flags=re.M)[1:]:
+for part in re.split(r"^\d+/\d+ Testing: ", text, flags=re.M)[1:]:
     name = part.split("\n", 1)[0]
     ok = re.search(r"^Test Passed\.", part, re.M)
     gone = re.search(r"^Test (?:Skipped|Not Run)", part, re.M) or "Skip return code" in part
