@@ -35,14 +35,18 @@ static int tune(const struct request *r, const struct model *source, struct trai
 static int describe(const struct model *source, const struct dataset_options *o,
                     const struct train_outcome *outcome, int argc, char **argv, char *meta)
 {
-    int rc = -ENOSPC;
+    char key[32] = "finetune_command", old[4];
+    int rc;
 
     if (strlen(source->meta) >= TRAIN_META_BYTES)
         return -ENOSPC;
     (void)snprintf(meta, TRAIN_META_BYTES, "%s", source->meta);
+    /* fine-tuned before: that command stays */
+    for (unsigned n = 2; n < 100 && model_meta(source, key, old, sizeof(old)) != -ENOENT; n++)
+        (void)snprintf(key, sizeof(key), "finetune_command_%u", n);
     rc = train_command_meta_data(meta, o);
     if (!rc)
-        rc = train_command_meta_line(meta, "finetune_command", argc, argv);
+        rc = train_command_meta_line(meta, key, argc, argv);
     if (!rc && outcome->valid)
         rc = train_command_meta_metrics(meta, "fp32_valid", outcome->valid);
     if (!rc && outcome->test)

@@ -107,13 +107,16 @@ int train_command_meta_line(char *meta, const char *key, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         const char *equals = argv[i][0] == '-' ? strchr(argv[i], '=') : NULL;
         const char *value = equals ? equals + 1 : argv[i];
-        const char *slash = strrchr(value, '/');
+        const char *slash = strrchr(value, '/'), *quote = strchr(value, ' ') ? "\"" : "";
         int named = (int)(value - argv[i]); /* of "--name=" */
-        if (slash && slash[1])
+        if (slash && slash[1] && !*quote)   /* a text with blanks is no path */
             value = slash + 1;
-        if (!strncmp(argv[i], "--data=", 7) || (i && !strcmp(argv[i - 1], "--data")))
+        if (!strncmp(argv[i], "--data=", 7) || (i && !strcmp(argv[i - 1], "--data"))) {
             value = "DIR";
-        int n = snprintf(text + used, sizeof(text) - used, " %.*s%s", named, argv[i], value);
+            quote = "";
+        }
+        int n = snprintf(text + used, sizeof(text) - used, " %.*s%s%s%s", named, argv[i], quote,
+                         value, quote);
         if (n < 0 || (size_t)n >= sizeof(text) - used)
             return -ENOSPC;
         used += (size_t)n;

@@ -251,15 +251,17 @@ static void test_meta_lines(void **state)
 {
     (void)state;
     char meta[TRAIN_META_BYTES] = "", big[TRAIN_META_BYTES + 8];
-    char *argv[] = {"train", "--data", "/some/where/tb", "--out=/else/m.nilm", "--seed", "3"};
+    char *argv[] = {"train",  "--data", "/some/where/tb", "--out=/else/m.nilm",
+                    "--seed", "3",      "--note",         "see http://a/b for more"};
 
     assert_int_equal(train_command_meta(meta, "a", "1"), 0);
     assert_int_equal(train_command_meta(meta, "ab", "two\nlines"), 0);
     assert_int_equal(train_command_meta(meta, "a", "3"), 0);
     assert_string_equal(meta, "ab=two lines\na=3\n");
-    assert_int_equal(train_command_meta_line(meta, "c", 6, argv), 0);
+    assert_int_equal(train_command_meta_line(meta, "c", 8, argv), 0);
     assert_string_equal(meta,
-                        "ab=two lines\na=3\nc=nilm-model train --data DIR --out=m.nilm --seed 3\n");
+                        "ab=two lines\na=3\nc=nilm-model train --data DIR --out=m.nilm --seed 3 "
+                        "--note \"see http://a/b for more\"\n");
     memset(big, 'x', sizeof(big) - 1);
     big[sizeof(big) - 1] = '\0';
     assert_int_equal(train_command_meta(meta, "big", big), -ENOSPC);
