@@ -133,7 +133,7 @@ CONF
 cp "$root/deploy/mosquitto.acl" acl
 chmod 600 acl
 start_broker() {
-    /usr/sbin/mosquitto -c mosquitto.conf &
+    /usr/sbin/mosquitto -c mosquitto.conf 2>>broker.log &
     broker_pid=$!
     for _ in $(seq 100); do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
@@ -195,4 +195,6 @@ if [ $keep = 0 ]; then
     kill -TERM $agent_pid && wait $agent_pid || { echo "demo.sh: nilmd ended with exit code $?" >&2; exit 2; }
     agent_pid=
     echo "nilmd stopped cleanly."
+    kill $watch_pid && wait $watch_pid 2>/dev/null || true # prints its own account
+    watch_pid=
 fi

@@ -125,11 +125,10 @@ static int check_slot(struct doctor *d)
     struct slots_info info = {0};
     struct verify_report report;
     char dir[CLI_PATH], why[CLI_WHY] = "";
-    int repaired = 0;
     cli_path(d->config, CLI_SLOTS, dir);
-    if (access(dir, F_OK) != 0)
+    int rc = slots_open_readonly(dir, &slots, why, sizeof why);
+    if (rc == -ENOENT) /* no model was ever pushed */
         return 0;
-    int rc = slots_open(dir, &slots, &repaired, why, sizeof why);
     if (rc == 0)
         rc = slots_get(slots, &info);
     slots_close(slots);

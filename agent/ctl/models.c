@@ -49,11 +49,11 @@ static int show_slots(const struct config *c, cJSON *list)
     struct slots_info info;
     struct verify_report report;
     char dir[CLI_PATH], path[CLI_PATH + 16], why[CLI_WHY] = "";
-    int repaired = 0, result = 0;
+    int result = 0;
     cli_path(c, CLI_SLOTS, dir);
-    if (access(dir, F_OK) != 0)
+    int rc = slots_open_readonly(dir, &slots, why, sizeof why);
+    if (rc == -ENOENT) /* no model was ever pushed */
         return 0;
-    int rc = slots_open(dir, &slots, &repaired, why, sizeof why);
     if (rc == 0 && (rc = slots_get(slots, &info)) != 0)
         snprintf(why, sizeof why, "%s: %s", dir, strerror(-rc));
     slots_close(slots);

@@ -39,7 +39,7 @@ make_family() { # SPLIT PREFIX "TRAIN OPTIONS" "FINETUNE OPTIONS" "SECOND FINETU
 }
 
 make_family day identify "--epochs 32" "--epochs 32" "--epochs 14" nearest level
-# Devices of unknown make: a wider variation of power, and shorter training (longer did not help).
+# Devices of unknown make: a wider variation of power, and shorter training.
 device="--epoch-windows 50000 --gain 0.25 --dropout 0.2"
 make_family device device "--epochs 12 $device" "--epochs 8 $device" "--epochs 4 $device" nearest level
 for kind in int8 pruned-int8; do
