@@ -48,7 +48,11 @@ finish() {
         tail -n 15 "$work/nilmd.log" >&2 2>/dev/null || true
     fi
     if [ $keep = 1 ] && [ $code -eq 0 ]; then
-        echo "Left running in $work. To stop: kill $agent_pid $broker_pid; rm -r $work"
+        for pid in $watch_pid; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true; done
+        echo "Left running, in $work. To watch it:"
+        echo "  cd $work && $nilmctl watch ${operator[*]}"
+        echo "To stop it:"
+        echo "  kill $agent_pid $broker_pid; sleep 2; rm -r $work"
     else
         stop_all
         rm -rf "$work"
