@@ -307,8 +307,9 @@ static int take_result(struct link *l, struct link_event *event)
         return 0;
     event->type = s->code == 0 ? LINK_ACKED : LINK_FAILED;
     event->token = s->token;
-    event->permanent = s->reason >= 0x80;
-    if (event->permanent)
+    /* MQTT 5, 3.4.2.1: quota exceeded and packet identifier in use pass, the others do not. */
+    event->permanent = s->reason >= 0x80 && s->reason != 0x97 && s->reason != 0x91;
+    if (s->reason >= 0x80)
         snprintf(event->text, sizeof event->text, "the broker refuses the message: %s (%d)",
                  reason_text(s->reason), s->reason);
     else if (s->code != 0)

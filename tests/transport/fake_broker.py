@@ -8,6 +8,7 @@ mute      does TLS and never answers
 large     accepts, then sends a PUBLISH larger than the client's limit, then a small one, and prints the PUBACKs
 garbage   accepts, then sends bytes that are not MQTT
 window    MQTT 5 with Receive Maximum 3; acknowledges only when three messages are unacknowledged; a fourth ends it
+quota     answers the first message with PUBACK "quota exceeded", the others as usual
 bye       accepts, then says DISCONNECT "taken over" (MQTT 5) and leaves the connection open
 announce  accepts, then announces a packet of 200 MB that is no PUBLISH
 """
@@ -76,7 +77,7 @@ def serve(conn, behaviour):
     if behaviour == "large":
         conn.sendall(publish(b"big", b"x" * 3_000_000, 7, version == 5))
         conn.sendall(publish(b"small", b"hello", 8, version == 5))
-    waiting = []
+    waiting, refused = [], False
     while True:
         head, body = read_packet(conn)
         if head >> 4 == 12:
@@ -99,7 +100,9 @@ def serve(conn, behaviour):
                 except (TimeoutError, ssl.SSLError):
                     conn.settimeout(None)
             for packet in waiting:
-                conn.sendall(b"\x40\x02" + packet)
+                refuse = behaviour == "quota" and not refused
+                conn.sendall(b"\x40\x03" + packet + b"\x97" if refuse else b"\x40\x02" + packet)
+                refused = refused or refuse
             waiting = []
         elif head >> 4 == 14:
             return

@@ -244,6 +244,27 @@ static void keeps_to_receive_maximum(void **state)
     link_destroy(l, 1000);
 }
 
+/* What may pass is to be sent again, not to be put aside. */
+static void quota_is_not_for_good(void **state)
+{
+    (void)state;
+    struct link_event e;
+    struct link_config c = link_defaults(&broker);
+    c.port = broker_fake(&broker, "quota");
+    assert_true(c.port > 0);
+    struct link *l = link_open(&c);
+    link_await(l, LINK_UP, &e);
+    assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
+    link_await(l, LINK_FAILED, &e);
+    assert_int_equal(e.token, 5);
+    assert_false(e.permanent);
+    assert_non_null(strstr(e.text, "quota"));
+    assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
+    link_await(l, LINK_ACKED, &e);
+    assert_int_equal(e.token, 5);
+    link_destroy(l, 500);
+}
+
 /* What a broken or hostile broker sends ends the session with a reason, and nothing else. */
 static void survives_bad_brokers(void **state)
 {
@@ -433,9 +454,9 @@ int main(void)
         cmocka_unit_test(tells_network_problems),     cmocka_unit_test(leaves_nothing_behind),
         cmocka_unit_test(tells_tls_version),          cmocka_unit_test(names_bad_files),
         cmocka_unit_test(falls_back_to_mqtt311),      cmocka_unit_test(keeps_to_receive_maximum),
-        cmocka_unit_test(survives_bad_brokers),       cmocka_unit_test(tells_a_mute_broker),
-        cmocka_unit_test(offers_no_way_in),           cmocka_unit_test(loads_no_openssl),
-        cmocka_unit_test(sends_nothing_in_the_clear),
+        cmocka_unit_test(quota_is_not_for_good),      cmocka_unit_test(survives_bad_brokers),
+        cmocka_unit_test(tells_a_mute_broker),        cmocka_unit_test(offers_no_way_in),
+        cmocka_unit_test(loads_no_openssl),           cmocka_unit_test(sends_nothing_in_the_clear),
     };
     if (getenv("NILM_TEST")) /* one of them alone */
         cmocka_set_test_filter(getenv("NILM_TEST"));
