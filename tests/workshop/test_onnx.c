@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,11 +19,12 @@
 #include "inference/workshop/net.h"
 #include "inference/workshop/net_random.h"
 #include "inference/workshop/onnx.h"
+#include "inference/workshop/workshop.h"
 #include "lib_protobuf.h"
 
 /* --- The benchmark networks --- */
 
-/* NILM_BENCH, or the folder bench beside NILM_DATA; NULL when neither is set. */
+/* A file of NILM_BENCH, or of the folder bench beside NILM_DATA; NULL when there is neither. */
 static const char *bench_file(const char *name)
 {
     static char path[4][512];
@@ -30,13 +32,14 @@ static const char *bench_file(const char *name)
     const char *bench = getenv("NILM_BENCH"), *data = getenv("NILM_DATA");
     char *p = path[next++ % 4];
 
-    if (bench)
+    if (bench && *bench) {
         (void)snprintf(p, sizeof(path[0]), "%s/%s", bench, name);
-    else if (data)
-        (void)snprintf(p, sizeof(path[0]), "%s/../bench/%s", data, name);
-    else
+        return p;
+    }
+    if (!data || !*data)
         return NULL;
-    return p;
+    (void)snprintf(p, sizeof(path[0]), "%s/../bench/%s", data, name);
+    return access(p, F_OK) == 0 ? p : NULL;
 }
 
 static void *read_all(const char *path, size_t *size)
@@ -58,8 +61,8 @@ static void check_bench(const char *name)
     size_t size, inputs_size, logits_size;
     double worst = 0.0;
 
-    if (!bench_file("")) {
-        print_message("neither NILM_BENCH nor NILM_DATA is set: skipped\n");
+    if (!bench_file("inputs_64x512.f32")) {
+        print_message("no benchmark networks (NILM_BENCH, or bench beside NILM_DATA): skipped\n");
         skip();
     }
     (void)snprintf(file, sizeof(file), "%s_fp32.onnx", name);
@@ -360,6 +363,73 @@ static void test_refusals(void **state)
     refuse_nodes("Gemm", "c,nowhere", NULL, 13, "must be a constant");
 }
 
+/* --- The commands --- */
+
+static void put_file(const char *folder, const char *name, const void *data, size_t size)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    assert_int_equal(cli_write_file(path, data, size), 0);
+}
+
+static void test_commands(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/nilm-test-onnx-XXXXXX", onnx[64], model[64], back[64], labels[64],
+         why[256];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(onnx, sizeof(onnx), "%s/a.onnx", folder);
+    (void)snprintf(model, sizeof(model), "%s/a.nilm", folder);
+    (void)snprintf(back, sizeof(back), "%s/b.onnx", folder);
+    (void)snprintf(labels, sizeof(labels), "%s/labels", folder);
+    struct net *net = random_net(MODEL_SIGMOID, 2);
+    size_t size, back_size;
+    void *data = export_net(net, &size);
+    put_file(folder, "a.onnx", data, size);
+    put_file(folder, "labels", "Lamp\r\nKettle\nTV", 15);
+
+    char *import[] = {"import",     "--onnx",         onnx,        "--out", model,
+                      "--features", "log,linear:250", "--full",    "3000",  "--labels",
+                      labels,       "--period-ms",    "1000",      "--hop", "8",
+                      "--family",   "mine",           "--version", "7",     NULL};
+    assert_int_equal(workshop_import(19, import), CLI_DONE);
+    struct model *m;
+    assert_int_equal(model_decode_file(model, &m, why, sizeof(why)), 0);
+    assert_int_equal(m->head, MODEL_SIGMOID);
+    assert_int_equal(m->channels[0].feature, MODEL_LOG);
+    assert_float_equal(m->channels[0].full, 3000.0f, 0.0f);
+    assert_int_equal(m->channels[1].feature, MODEL_LINEAR);
+    assert_float_equal(m->channels[1].full, 250.0f, 0.0f);
+    assert_string_equal(m->labels[0], "Lamp");
+    assert_string_equal(m->labels[2], "TV");
+    assert_string_equal(m->family, "mine");
+    assert_int_equal(m->version, 7);
+    assert_int_equal(m->period_ms, 1000);
+    assert_int_equal(m->hop, 8);
+    model_free(m);
+
+    char *export[] = {"export", "--model", model, "--out", back, NULL};
+    assert_int_equal(workshop_export(5, export), CLI_DONE);
+    void *again = read_all(back, &back_size);
+    struct net *same;
+    assert_int_equal(onnx_import(again, back_size, MODEL_SOFTMAX, &same, why, sizeof(why)), 0);
+    assert_memory_equal(same->params, net->params, net->param_count * sizeof(float));
+
+    char *unnamed[] = {"import", "--onnx", onnx, "--out", model, NULL}; /* two inputs */
+    assert_int_equal(workshop_import(5, unnamed), CLI_FAILED);
+    put_file(folder, "labels", "Lamp\nKettle\n", 12); /* three classes */
+    assert_int_equal(workshop_import(19, import), CLI_FAILED);
+    net_free(same);
+    net_free(net);
+    free(again);
+    free(data);
+    (void)unlink(onnx);
+    (void)unlink(model);
+    (void)unlink(back);
+    (void)unlink(labels);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* --- Damage --- */
 
 /* Refused with a reason, or a whole network: either way the call returns and leaks nothing. */
@@ -458,6 +528,7 @@ int main(void)
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_refusals_name_the_node),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_commands),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_mutated),
         cmocka_unit_test(test_amplification),
