@@ -16,7 +16,7 @@ static int export_file(const char *path, const char *out, int json)
     int rc = model_decode_file(path, &m, why, sizeof(why));
 
     if (!rc)
-        rc = onnx_export(m, &data, &size, why, sizeof(why));
+        rc = onnx_export(m, &data, &size);
     model_free(m);
     if (rc)
         return cli_fail(cli_code(rc), "export: %s: %s", path, why[0] ? why : strerror(-rc));
@@ -39,14 +39,14 @@ int workshop_export(int argc, char **argv)
     const char *model = NULL, *out = NULL;
     int json = 0;
     struct cli_option options[] = {
-        {"model", CLI_STRING, &model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
+        {"model", CLI_STRING, &model, "FILE", "model file, FP32 or INT8", 0, 0, NULL, 1, 0},
         {"out", CLI_STRING, &out, "FILE", "the ONNX file to write", 0, 0, NULL, 1, 0},
         {"json", CLI_FLAG, &json, NULL, "report as one JSON object", 0, 0, NULL, 0, 0},
         {0}};
     struct cli_command command = {
         .name = "export",
         .usage = "--model FILE --out FILE",
-        .summary = "Writes the network of an FP32 model as an ONNX file (opset 13): input "
+        .summary = "Writes a model's network as an ONNX file (opset 13; INT8 as QDQ): input "
                    "\"features\" [batch][inputs][window], output \"probabilities\". Labels, period "
                    "and watts are not part of it: note the model's features.",
         .options = options};

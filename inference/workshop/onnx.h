@@ -20,9 +20,9 @@
 int onnx_import(const void *data, size_t size, enum model_head fallback, struct net **out,
                 char *why, size_t why_size);
 
-/* Writes the network of an FP32 model as an ONNX file (opset 13) into a new buffer (free()): input
- * "features" [batch][channels][window], output "probabilities" [batch][classes]. 0, -EINVAL (why),
- * -ENOMEM. Same model, same bytes. */
-int onnx_export(const struct model *m, void **data, size_t *size, char *why, size_t why_size);
+/* Writes a model's network as an ONNX file (opset 13) into a new buffer (free()): input "features"
+ * [batch][channels][window], output "probabilities" [batch][classes]. INT8 becomes QDQ. m: decoded,
+ * or keeping the same rules. 0, -ENOMEM. Same model, same bytes. */
+int onnx_export(const struct model *m, void **data, size_t *size);
 
 #endif
