@@ -111,6 +111,33 @@ void pb_onnx_integers(struct pb *graph, const char *name, const int64_t *values,
     put_message(graph, 5, &t);
 }
 
+void pb_onnx_odd_tensor(struct pb *graph, const char *name, const char *dims, size_t bytes,
+                        int external)
+{
+    static const unsigned char zeros[64];
+    struct pb t = {0};
+    if (bytes > sizeof(zeros))
+        abort();
+    (void)put_list(&t, 1, dims);
+    put_int(&t, 2, 1);
+    put_text(&t, 8, name);
+    put_bytes(&t, 9, zeros, bytes);
+    if (external)
+        put_int(&t, 14, 1);
+    put_message(graph, 5, &t);
+}
+
+void pb_onnx_foreign_node(struct pb *graph, const char *domain, const char *op, const char *input,
+                          const char *output)
+{
+    struct pb n = {0};
+    put_text(&n, 1, input);
+    put_text(&n, 2, output);
+    put_text(&n, 4, op);
+    put_text(&n, 7, domain);
+    put_message(graph, 1, &n);
+}
+
 static void put_attribute(struct pb *node, const char *text, size_t length)
 {
     struct pb a = {0};

@@ -17,9 +17,17 @@ void pb_onnx_output(struct pb *graph, const char *name);
 void pb_onnx_tensor(struct pb *graph, const char *name, const char *dims, const float *values);
 void pb_onnx_integers(struct pb *graph, const char *name, const int64_t *values, size_t count);
 
+/* A float constant of which `bytes` raw bytes of 0 are there, or that lies in another file. */
+void pb_onnx_odd_tensor(struct pb *graph, const char *name, const char *dims, size_t bytes,
+                        int external);
+
 /* attributes: "pads=1,1;group:2", = for a list of integers, : for one; NULL: none. */
 void pb_onnx_node(struct pb *graph, const char *op, const char *name, const char *inputs,
                   const char *output, const char *attributes);
+
+/* A node of an operator set that is not ONNX's own. */
+void pb_onnx_foreign_node(struct pb *graph, const char *domain, const char *op, const char *input,
+                          const char *output);
 
 /* The file around the graph, which is released. */
 struct pb pb_onnx_model(struct pb *graph, int opset);

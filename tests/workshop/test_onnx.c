@@ -378,6 +378,67 @@ static void test_refusals(void **state)
     refuse_nodes("Gemm", "c,nowhere", NULL, 13, "must be a constant");
 }
 
+static void refuse_weights(const char *dims, size_t bytes, int external, const char *text)
+{
+    struct pb g = {0};
+    begin_file(&g, "1,1,4");
+    pb_onnx_odd_tensor(&g, "odd", dims, bytes, external);
+    pb_onnx_node(&g, "Conv", "c1", "x,odd,b", "c", NULL);
+    pb_onnx_node(&g, "Flatten", "f1", "c", "f", NULL);
+    end_file(&g);
+    struct pb file = pb_onnx_model(&g, 13);
+    expect_refused(&file, text);
+}
+
+static void test_hostile_tensors(void **state)
+{
+    (void)state;
+    refuse_weights("2,1,2", 15, 0, "15 raw bytes for 4 elements");
+    refuse_weights("2,1,2", 20, 0, "20 raw bytes for 4 elements");
+    refuse_weights("2,1,2", 0, 0, "0 raw bytes for 4 elements");
+    refuse_weights("2,1,2", 0, 1, "another file");
+    refuse_weights("2,1,-2", 16, 0, "dimension 2 is -2");
+    refuse_weights("0,1,2", 0, 0, "dimension 0 is 0");
+    refuse_weights("4294967296,4294967296,1", 0, 0, "dimension 0"); /* 2^64 is 0 */
+    refuse_weights("16777216,16777216,16777216", 0, 0, "more elements");
+    refuse_weights("1,1,1,1,1,1,1,1", 4, 0, "dimensions");
+    refuse_weights("2,3,2", 48, 0, "do not fit");
+    refuse_weights("2,1,5", 40, 0, "5 taps");
+}
+
+static void test_foreign_domain(void **state)
+{
+    (void)state;
+    struct pb g = {0};
+    begin_file(&g, "1,1,4");
+    pb_onnx_foreign_node(&g, "com.example", "Relu", "x", "c");
+    end_file(&g);
+    struct pb file = pb_onnx_model(&g, 13);
+    expect_refused(&file, "com.example");
+}
+
+static void refuse_input(const char *dims, const char *text)
+{
+    struct pb g = {0};
+    begin_file(&g, dims);
+    pb_onnx_node(&g, "Flatten", "f1", "x", "f", NULL);
+    end_file(&g);
+    struct pb file = pb_onnx_model(&g, 13);
+    expect_refused(&file, text);
+}
+
+static void test_odd_inputs(void **state)
+{
+    (void)state;
+    refuse_input("1,1,0", "dimension 2 is 0; expected a fixed");
+    refuse_input("1,1,-6", "dimension 2");
+    refuse_input("1", "1 dimensions");
+    refuse_input("1,1,16385", "16385");
+    refuse_input("1,2,3,6", "more than channels and time");
+    refuse_input("1,1,1,1,6", "5 dimensions");
+    refuse_input("1,100,200", "do not fit");
+}
+
 /* --- The commands --- */
 
 static void put_file(const char *folder, const char *name, const void *data, size_t size)
@@ -543,6 +604,9 @@ int main(void)
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_refusals_name_the_node),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_hostile_tensors),
+        cmocka_unit_test(test_foreign_domain),
+        cmocka_unit_test(test_odd_inputs),
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_mutated),
