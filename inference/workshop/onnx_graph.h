@@ -19,6 +19,7 @@ struct Onnx__NodeProto;
 struct Onnx__TensorProto;
 
 #define ONNX_MAX_RANK 6u
+#define ONNX_MAX_DERIVED 64u
 #define ONNX_MAX_NODES 1024u /* and as many constants */
 
 enum { ONNX_TYPE_FLOAT = 1, ONNX_TYPE_INT64 = 7 }; /* of tensors */
@@ -52,6 +53,8 @@ struct onnx_constant {
 struct onnx_graph {
     struct onnx_constant constants[2 * ONNX_MAX_NODES];
     size_t constant_count;
+    struct Onnx__TensorProto *derived[ONNX_MAX_DERIVED]; /* shapes, by onnx_graph_fold; owned */
+    size_t derived_count;
 
     const char *current; /* the tensor that carries the activations */
     struct onnx_axis axes[ONNX_MAX_RANK];
@@ -96,6 +99,9 @@ int onnx_graph_floats(struct onnx_graph *g, size_t i, struct onnx_tensor *out);
 int onnx_graph_integers(struct onnx_graph *g, size_t i, int64_t *out, uint32_t room,
                         uint32_t *count);
 float onnx_graph_number(const struct onnx_tensor *t, size_t i);
+
+/* Integers computed from shapes become constants. 1: the node was such a one, 0: not. */
+int onnx_graph_fold(struct onnx_graph *g);
 
 /* Attributes: the fallback when absent, -EINVAL when of another type. */
 const struct Onnx__AttributeProto *onnx_graph_attribute(const struct onnx_graph *g,

@@ -221,6 +221,8 @@ static int read_node(struct onnx_graph *g)
     if (!n->n_output || !n->output[0][0])
         return onnx_graph_refuse(g, "has no output");
     rc = read_constant(g);
+    if (!rc)
+        rc = onnx_graph_fold(g);
     if (rc)
         return rc < 0 ? rc : 0;
     while (op < sizeof(operators) / sizeof(*operators) && strcmp(operators[op].op, n->op_type) != 0)
@@ -313,6 +315,8 @@ out:
         free(g->layers[i].weights);
         free(g->layers[i].bias);
     }
+    for (size_t i = 0; i < g->derived_count; i++)
+        free(g->derived[i]);
     free(g);
     if (m)
         onnx__model_proto__free_unpacked(m, &allocator);

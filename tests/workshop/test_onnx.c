@@ -271,6 +271,24 @@ static void test_channel_major(void **state)
     expect_logit(&g, 3 + 12 + 42 + 8 + 35 + 150 + 0.5f);
 }
 
+static void test_computed_shape(void **state) /* as torch's x.view(x.size(0), -1) */
+{
+    (void)state;
+    const int64_t zero[1] = {0}, rest[1] = {-1};
+    struct pb g = {0};
+    begin_file(&g, "0,1,4");
+    pb_onnx_integers(&g, "zero", zero, 1);
+    pb_onnx_integers(&g, "rest", rest, 1);
+    pb_onnx_node(&g, "Conv", "c1", "x,w,b", "c", NULL);
+    pb_onnx_node(&g, "Shape", "s1", "c", "s", NULL);
+    pb_onnx_node(&g, "Gather", "g1", "s,zero", "n", "axis:0");
+    pb_onnx_node(&g, "Unsqueeze", "u1", "n", "n1", "axes=0");
+    pb_onnx_node(&g, "Concat", "k1", "n1,rest", "shape", "axis:0");
+    pb_onnx_node(&g, "Reshape", "r1", "c,shape", "f", NULL);
+    end_file(&g);
+    expect_logit(&g, 3 + 12 + 42 + 8 + 35 + 150 + 0.5f);
+}
+
 static void test_time_major(void **state) /* as Keras: [batch][time][channel] */
 {
     (void)state;
@@ -594,23 +612,15 @@ static void test_amplification(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bench_base),
-        cmocka_unit_test(test_bench_pruned),
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_int8_export),
-        cmocka_unit_test(test_channel_major),
-        cmocka_unit_test(test_time_major),
-        cmocka_unit_test(test_unit_dimension_and_norm),
-        cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_refusals_name_the_node),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_hostile_tensors),
-        cmocka_unit_test(test_foreign_domain),
-        cmocka_unit_test(test_odd_inputs),
-        cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_mutated),
-        cmocka_unit_test(test_amplification),
+        cmocka_unit_test(test_bench_base),     cmocka_unit_test(test_bench_pruned),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_int8_export),
+        cmocka_unit_test(test_channel_major),  cmocka_unit_test(test_computed_shape),
+        cmocka_unit_test(test_time_major),     cmocka_unit_test(test_unit_dimension_and_norm),
+        cmocka_unit_test(test_pool),           cmocka_unit_test(test_refusals_name_the_node),
+        cmocka_unit_test(test_refusals),       cmocka_unit_test(test_hostile_tensors),
+        cmocka_unit_test(test_foreign_domain), cmocka_unit_test(test_odd_inputs),
+        cmocka_unit_test(test_commands),       cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_mutated),        cmocka_unit_test(test_amplification),
     };
     return cmocka_run_group_tests_name("onnx", tests, NULL, NULL);
 }
