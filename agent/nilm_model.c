@@ -275,6 +275,8 @@ static const struct {
     {"prune", workshop_prune, "take the weakest channels out of a model"},
     {"finetune", workshop_finetune, "train a model further, after pruning or on more data"},
     {"quantize", workshop_quantize, "make an INT8 model, calibrated on traces"},
+    {"import", workshop_import, "make an FP32 model of an ONNX file"},
+    {"export", workshop_export, "write a model's network as an ONNX file"},
     {"eval", workshop_eval, "accuracy, F1 and more on labelled traces"},
     {"bench", workshop_bench, "what a model costs on this machine"},
     {"inspect", workshop_inspect, "show what is in a model file"},

@@ -32,33 +32,6 @@ static int parse_list(const char *text, uint32_t *values)
     return n;
 }
 
-/* "log,linear:250": a feature and, after a colon, its own full scale. */
-static int parse_features(const char *text, float full, struct model *m)
-{
-    static const char *const names[] = {"linear", "log", "log-diff"}; /* enum model_feature - 1 */
-
-    m->channel_count = 0;
-    while (*text) {
-        size_t length = strcspn(text, ":,");
-        struct model_channel c = {.full = full};
-        for (int f = 0; f < 3; f++)
-            if (strlen(names[f]) == length && !strncmp(text, names[f], length))
-                c.feature = (enum model_feature)(f + 1);
-        text += length;
-        if (*text == ':') {
-            char *end;
-            c.full = strtof(text + 1, &end);
-            text = end;
-        }
-        if (!c.feature || !(c.full > 0.0f && c.full <= 1e7f) || (*text && *text != ',') ||
-            m->channel_count == MODEL_MAX_CHANNELS)
-            return -EINVAL;
-        m->channels[m->channel_count++] = c;
-        text += *text == ',';
-    }
-    return m->channel_count ? 0 : -EINVAL;
-}
-
 static int parse_network(const struct request *r, const struct model *m, struct net_spec *spec)
 {
     uint32_t widths[NET_MAX_BLOCKS], taps[NET_MAX_BLOCKS], pools[NET_MAX_BLOCKS];
@@ -107,7 +80,7 @@ static int train_and_save(const struct request *r, int argc, char **argv)
     char why[512] = "", meta[TRAIN_META_BYTES] = "";
     int rc, code = CLI_USAGE;
 
-    if (parse_features(r->features, r->full, &m))
+    if (train_command_features(r->features, r->full, &m))
         return cli_fail(
             CLI_USAGE,
             "--features: expected one to four of linear, log, log-diff, separated by commas");

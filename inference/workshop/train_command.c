@@ -244,3 +244,29 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
         train_command_text("test", outcome->test);
     return CLI_DONE;
 }
+
+int train_command_features(const char *text, float full, struct model *m)
+{
+    static const char *const names[] = {"linear", "log", "log-diff"}; /* enum model_feature - 1 */
+
+    m->channel_count = 0;
+    while (*text) {
+        size_t length = strcspn(text, ":,");
+        struct model_channel c = {.full = full};
+        for (int f = 0; f < 3; f++)
+            if (strlen(names[f]) == length && !strncmp(text, names[f], length))
+                c.feature = (enum model_feature)(f + 1);
+        text += length;
+        if (*text == ':') {
+            char *end;
+            c.full = strtof(text + 1, &end);
+            text = end;
+        }
+        if (!c.feature || !(c.full > 0.0f && c.full <= 1e7f) || (*text && *text != ',') ||
+            m->channel_count == MODEL_MAX_CHANNELS)
+            return -EINVAL;
+        m->channels[m->channel_count++] = c;
+        text += *text == ',';
+    }
+    return m->channel_count ? 0 : -EINVAL;
+}

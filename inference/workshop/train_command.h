@@ -91,4 +91,8 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
     TRAIN_OPTION(CLI_FLAG, "quiet", (t).quiet, NULL, 0, 0, "no progress on standard error")
 /* clang-format on */
 
+/* Input channels into m from "log,linear:250": a feature and, after a colon, its own full scale in
+ * watts. 0, -EINVAL. */
+int train_command_features(const char *text, float full, struct model *m);
+
 #endif

@@ -13,6 +13,10 @@ int workshop_prune(int argc, char **argv);
 int workshop_finetune(int argc, char **argv);
 int workshop_quantize(int argc, char **argv);
 
+/* Networks from and to ONNX files. */
+int workshop_import(int argc, char **argv);
+int workshop_export(int argc, char **argv);
+
 /* Accuracy, F1, loss, size and latency of a model on labelled traces. The keys of --json are a contract: SPEC.md section 7. */
 int workshop_eval(int argc, char **argv);
 
