@@ -22,6 +22,7 @@ struct engine {
     size_t scratch_bytes;
     struct engine_plan stream, whole;
     struct kernels_layer layers[MODEL_MAX_LAYERS];
+    void *packed;   /* what the kernel set made of them; NULL if it makes nothing */
     int32_t bias[]; /* folded, of all layers */
 };
 
@@ -68,6 +69,35 @@ static void pack_layers(struct engine *e)
             *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7.2 */
         }
     }
+}
+
+static size_t pack_bytes(const struct engine *e, uint32_t layer)
+{
+    const struct kernels_layer *k = &e->layers[layer];
+
+    return k->weights && e->kernels->packed_bytes ? round_up(e->kernels->packed_bytes(k)) : 0;
+}
+
+/* Lets the kernel set lay the layers out as it likes. 0 or -ENOMEM. */
+static int pack_for_kernels(struct engine *e)
+{
+    size_t size = 0;
+    unsigned char *at;
+
+    for (uint32_t i = 0; i < e->model->layer_count; i++)
+        size += pack_bytes(e, i);
+    if (!size)
+        return 0;
+    at = e->packed = aligned_alloc(KERNELS_ALIGN, size);
+    if (!at)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < e->model->layer_count; i++)
+        if (pack_bytes(e, i)) {
+            e->kernels->pack(&e->layers[i], at);
+            e->layers[i].packed = at;
+            at += pack_bytes(e, i);
+        }
+    return 0;
 }
 
 static size_t count_biases(const struct model *m)
@@ -122,12 +152,20 @@ int engine_create(const struct model *m, uint32_t hop, struct engine **out, char
     e->buffer_bytes = round_up(buffer);
     e->scratch_bytes = 2 * e->buffer_bytes + round_up(m->class_count * sizeof(int32_t));
     pack_layers(e);
+    if (pack_for_kernels(e)) {
+        engine_free(e);
+        model_format_why(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
     *out = e;
     return 0;
 }
 
 void engine_free(struct engine *e)
 {
+    if (!e)
+        return;
+    free(e->packed);
     free(e);
 }
 
@@ -190,13 +228,24 @@ static int8_t *other_buffer(const struct engine *e, void *scratch, const int8_t 
     return x == first ? first + e->buffer_bytes : first;
 }
 
+/* Whether stage i and the pool behind it run as one: nothing of what lies between is kept. */
+static int fuses(const struct engine *e, const struct engine_plan *plan, uint32_t i)
+{
+    const struct model_layer *l = &e->model->layers[i];
+
+    return e->kernels->rows_pooled && l->op == MODEL_CONV1D && i + 1 < plan->stages &&
+           l[1].op == MODEL_MAXPOOL1D && l[1].pool == 2 && plan->flow[i + 1].kept == 0;
+}
+
 /* One turn in front of FLATTEN: x is the end of the input that layer 0 reads, the result all
  * columns of a window. state is only used by a plan that keeps something. */
 static const int8_t *run_stages(const struct engine *e, const struct engine_plan *plan,
                                 unsigned char *state, uint32_t turn, const int8_t *x, void *scratch)
 {
     for (uint32_t i = 0; i < plan->stages; i++) {
-        const struct model_layer *l = &e->model->layers[i];
+        const struct kernels_layer *weights = &e->layers[i];
+        int fused = fuses(e, plan, i);
+        const struct model_layer *l = &e->model->layers[i += (uint32_t)fused];
         const struct engine_flow *f = &plan->flow[i + 1];
         int8_t *y = other_buffer(e, scratch, x);
         int8_t *fresh = y + f->slot_bytes;
@@ -206,8 +255,10 @@ static const int8_t *run_stages(const struct engine *e, const struct engine_plan
             slot = state + f->slots_at + (size_t)(turn % f->phases) * f->slot_bytes;
             memcpy(y, slot, f->slot_bytes);
         }
-        if (l->op == MODEL_CONV1D)
-            e->kernels->rows(&e->layers[i], x, f->fresh, fresh);
+        if (fused)
+            e->kernels->rows_pooled(weights, x, f->fresh, fresh);
+        else if (l->op == MODEL_CONV1D)
+            e->kernels->rows(weights, x, f->fresh, fresh);
         else
             e->kernels->maxpool(x, f->fresh, l->out_channels, l->pool, fresh);
         if (f->kept)
