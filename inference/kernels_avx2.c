@@ -56,4 +56,5 @@ const struct kernels kernels_avx2 = {.name = "avx2",
                                      .rows = rows,
                                      .rows_pooled = rows_pooled,
                                      .sums = sums,
-                                     .maxpool = maxpool};
+                                     .maxpool = maxpool,
+                                     .levels = levels};

@@ -50,4 +50,5 @@ const struct kernels kernels_avx512vnni = {.name = "avx512vnni",
                                            .rows = rows,
                                            .rows_pooled = rows_pooled,
                                            .sums = sums,
-                                           .maxpool = maxpool};
+                                           .maxpool = maxpool,
+                                           .levels = levels};

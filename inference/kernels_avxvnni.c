@@ -49,4 +49,5 @@ const struct kernels kernels_avxvnni = {.name = "avxvnni",
                                         .rows = rows,
                                         .rows_pooled = rows_pooled,
                                         .sums = sums,
-                                        .maxpool = maxpool};
+                                        .maxpool = maxpool,
+                                        .levels = levels};

@@ -1,6 +1,6 @@
 /* kernels_x86_body.h - functions of every x86-64 kernel set; see kernels_x86.h. Included at the end
- * of a set's file, once per translation unit. Defines rows, rows_pooled, sums, maxpool,
- * packed_bytes and pack. */
+ * of a set's file, once per translation unit. Defines packed_bytes, pack, rows,
+ * rows_pooled, sums, maxpool and levels. */
 #include "inference/kernels_x86.h"
 
 #ifdef __AVX512VL__
@@ -451,4 +451,30 @@ static void maxpool(const int8_t *x, size_t columns, size_t channels, size_t poo
 {
     for (size_t t = 0; t < columns; t++, x += pool * channels, y += channels)
         pool_column(x, channels, pool, y);
+}
+
+/* How many of 16 ascending numbers are <= x; NaN is not. */
+INLINE unsigned count16(const float *from, float x)
+{
+#ifdef __AVX512F__
+    return (unsigned)__builtin_popcount(
+        _mm512_cmp_ps_mask(_mm512_loadu_ps(from), _mm512_set1_ps(x), _CMP_LE_OQ));
+#else
+    __m256 v = _mm256_set1_ps(x);
+    __m256 low = _mm256_cmp_ps(_mm256_loadu_ps(from), v, _CMP_LE_OQ);
+    __m256 high = _mm256_cmp_ps(_mm256_loadu_ps(from + 8), v, _CMP_LE_OQ);
+    __m256i both = _mm256_packs_epi32(_mm256_castps_si256(low), _mm256_castps_si256(high));
+
+    return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(both)) / 2;
+#endif
+}
+
+static void levels(const float *table, const float *x, size_t n, size_t stride, int8_t *y)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned count = 16 * count16(table, x[i]);
+
+        count += count16(table + KERNELS_PIVOTS + count, x[i]);
+        y[i * stride] = (int8_t)((int)count - 128);
+    }
 }
