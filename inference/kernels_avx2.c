@@ -48,7 +48,7 @@ INLINE __m256i dot(__m256i acc, struct spread x, __m256i w)
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-#include "inference/kernels_x86_body.h"
+#include "inference/kernels_x86.inc"
 
 const struct kernels kernels_avx2 = {.name = "avx2",
                                      .packed_bytes = packed_bytes,

@@ -41,7 +41,7 @@ INLINE __m256i dot(__m256i acc, struct spread x, __m256i w)
     return _mm256_dpbusd_avx_epi32(acc, x.x, w);
 }
 
-#include "inference/kernels_x86_body.h"
+#include "inference/kernels_x86.inc"
 
 const struct kernels kernels_avxvnni = {.name = "avxvnni",
                                         .packed_bytes = packed_bytes,

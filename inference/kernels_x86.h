@@ -1,14 +1,14 @@
-/* kernels_x86.h - the x86-64 kernel sets' common body, for 256-bit registers. Private to
- * kernels_avx2.c, kernels_avxvnni.c and kernels_avx512vnni.c, each of which includes it once, after
- * defining what sets it apart:
+/* kernels_x86.h - the x86-64 kernel sets' common ground: 256-bit registers, sizes, macros. Private
+ * to kernels_avx2.c, kernels_avxvnni.c and kernels_avx512vnni.c. Each of them defines what sets it
+ * apart and then includes the functions, kernels_x86.inc, which are compiled once for each:
  *
  * - struct tile: a piece of x in the form the products want, and tile_fill, which makes it
  * - struct spread: four bytes of a tile in every 32-bit lane, and spread, which loads it
  * - dot(acc, x, w): each 32-bit lane of acc plus the four products of its bytes, exactly
  * - X_OFFSET: what tile_fill adds to x; the packed bias takes it out again
- * - MAX_NW, COLS_1, COLS_2, COLS_3: registers' worth of outputs in a block, and columns in a tile
- *   of accumulators for blocks of 1, 2 and 3, as many as the register file holds
- * - shift_right(x, s, offset): see requantize
+ * - MAX_NW: the most vectors of outputs in a block
+ * - COLS_1, COLS_2, COLS_3 (up to MAX_NW): columns summed at once for a block of so many vectors,
+ * as many as the register file holds
  *
  * Packing: outputs lie in the lanes, 8 to a vector; vectors form blocks of up to MAX_NW. A block's
  * weights are [group][vector][lane][4 bytes], where a group is four consecutive bytes of a row,
@@ -28,8 +28,8 @@
 
 #define LANES 8u
 #define GROUP 4u
-#define TILE                                                                                       \
-    8192u /* bytes of x in a tile: with the weights of a block inside a first-level cache */
+/* Bytes of x in a tile: with the weights of a block inside a first-level cache. */
+#define TILE 8192u
 #define TILE_PAD 32u
 #define CHUNK 24u /* columns summed before re-quantization; a multiple of 2 and of all COLS */
 
