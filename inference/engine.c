@@ -22,6 +22,8 @@ struct engine {
     size_t scratch_bytes;
     struct engine_plan stream, whole;
     struct kernels_layer layers[MODEL_MAX_LAYERS];
+    float levels[MODEL_MAX_CHANNELS][KERNELS_LEVELS]; /* thresholds as kernels want them */
+    void *packed;   /* what the kernel set made of them; NULL if it makes nothing */
     int32_t bias[]; /* folded, of all layers */
 };
 
@@ -33,6 +35,8 @@ struct stream {
     int32_t started;
     float last; /* the sample before, watts */
 };
+
+#define FEATURE_BLOCK 64u /* samples turned into input columns at a time */
 
 static size_t round_up(size_t n)
 {
@@ -68,6 +72,47 @@ static void pack_layers(struct engine *e)
             *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7.2 */
         }
     }
+}
+
+static void pack_levels(struct engine *e)
+{
+    for (uint32_t c = 0; c < e->model->channel_count; c++) {
+        float *table = e->levels[c], *all = table + KERNELS_PIVOTS;
+
+        memcpy(all, e->model->channels[c].thresholds, MODEL_LEVELS * sizeof(float));
+        all[MODEL_LEVELS] = NAN;
+        for (uint32_t i = 0; i < KERNELS_PIVOTS; i++)
+            table[i] = all[16 * i + 15];
+    }
+}
+
+static size_t pack_bytes(const struct engine *e, uint32_t layer)
+{
+    const struct kernels_layer *k = &e->layers[layer];
+
+    return k->weights && e->kernels->packed_bytes ? round_up(e->kernels->packed_bytes(k)) : 0;
+}
+
+/* Lets the kernel set lay the layers out as it likes. 0 or -ENOMEM. */
+static int pack_for_kernels(struct engine *e)
+{
+    size_t size = 0;
+    unsigned char *at;
+
+    for (uint32_t i = 0; i < e->model->layer_count; i++)
+        size += pack_bytes(e, i);
+    if (!size)
+        return 0;
+    at = e->packed = aligned_alloc(KERNELS_ALIGN, size);
+    if (!at)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < e->model->layer_count; i++)
+        if (pack_bytes(e, i)) {
+            e->kernels->pack(&e->layers[i], at);
+            e->layers[i].packed = at;
+            at += pack_bytes(e, i);
+        }
+    return 0;
 }
 
 static size_t count_biases(const struct model *m)
@@ -121,13 +166,22 @@ int engine_create(const struct model *m, uint32_t hop, struct engine **out, char
         buffer = e->stream.buffer_bytes;
     e->buffer_bytes = round_up(buffer);
     e->scratch_bytes = 2 * e->buffer_bytes + round_up(m->class_count * sizeof(int32_t));
+    pack_levels(e);
     pack_layers(e);
+    if (pack_for_kernels(e)) {
+        engine_free(e);
+        model_format_why(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
     *out = e;
     return 0;
 }
 
 void engine_free(struct engine *e)
 {
+    if (!e)
+        return;
+    free(e->packed);
     free(e);
 }
 
@@ -156,25 +210,18 @@ size_t engine_scratch_bytes(const struct engine *e)
     return e->scratch_bytes;
 }
 
-/* Number of thresholds <= x, minus 128. The halving has 8 fixed steps because there are 2^8 - 1
- * thresholds. */
-static int8_t quantize(const float *thresholds, float x)
+/* n input columns from finite samples; watts[-1] is the one before the first. */
+static void make_features(const struct engine *e, const float *watts, size_t n, int8_t *columns)
 {
-    unsigned count = 0;
+    const struct model *m = e->model;
+    float differences[FEATURE_BLOCK];
 
-    for (unsigned step = 128; step > 0; step /= 2)
-        count += thresholds[count + step - 1] <= x ? step : 0;
-    return (int8_t)((int)count - 128);
-}
-
-/* One input column from a sample and the one before it, both finite. */
-static void make_features(const struct model *m, float before, float now, int8_t *column)
-{
-    for (uint32_t c = 0; c < m->channel_count; c++) {
-        const struct model_channel *channel = &m->channels[c];
-        float x = channel->feature == MODEL_LOG_DIFF ? now - before : now;
-        column[c] = quantize(channel->thresholds, x);
-    }
+    for (size_t t = 0; t < n; t++)
+        differences[t] = watts[t] - (watts - 1)[t];
+    for (uint32_t c = 0; c < m->channel_count; c++)
+        e->kernels->levels(e->levels[c],
+                           m->channels[c].feature == MODEL_LOG_DIFF ? differences : watts, n,
+                           m->channel_count, columns + c);
 }
 
 static float finite_or_zero(float watts)
@@ -190,13 +237,24 @@ static int8_t *other_buffer(const struct engine *e, void *scratch, const int8_t 
     return x == first ? first + e->buffer_bytes : first;
 }
 
+/* Whether stage i and the pool behind it run as one: nothing of what lies between is kept. */
+static int fuses(const struct engine *e, const struct engine_plan *plan, uint32_t i)
+{
+    const struct model_layer *l = &e->model->layers[i];
+
+    return e->kernels->rows_pooled && l->op == MODEL_CONV1D && i + 1 < plan->stages &&
+           l[1].op == MODEL_MAXPOOL1D && l[1].pool == 2 && plan->flow[i + 1].kept == 0;
+}
+
 /* One turn in front of FLATTEN: x is the end of the input that layer 0 reads, the result all
  * columns of a window. state is only used by a plan that keeps something. */
 static const int8_t *run_stages(const struct engine *e, const struct engine_plan *plan,
                                 unsigned char *state, uint32_t turn, const int8_t *x, void *scratch)
 {
     for (uint32_t i = 0; i < plan->stages; i++) {
-        const struct model_layer *l = &e->model->layers[i];
+        const struct kernels_layer *weights = &e->layers[i];
+        int fused = fuses(e, plan, i);
+        const struct model_layer *l = &e->model->layers[i += (uint32_t)fused];
         const struct engine_flow *f = &plan->flow[i + 1];
         int8_t *y = other_buffer(e, scratch, x);
         int8_t *fresh = y + f->slot_bytes;
@@ -206,8 +264,10 @@ static const int8_t *run_stages(const struct engine *e, const struct engine_plan
             slot = state + f->slots_at + (size_t)(turn % f->phases) * f->slot_bytes;
             memcpy(y, slot, f->slot_bytes);
         }
-        if (l->op == MODEL_CONV1D)
-            e->kernels->rows(&e->layers[i], x, f->fresh, fresh);
+        if (fused)
+            e->kernels->rows_pooled(weights, x, f->fresh, fresh);
+        else if (l->op == MODEL_CONV1D)
+            e->kernels->rows(weights, x, f->fresh, fresh);
         else
             e->kernels->maxpool(x, f->fresh, l->out_channels, l->pool, fresh);
         if (f->kept)
@@ -253,10 +313,12 @@ int engine_push(const struct engine *e, void *state, void *scratch, float watts,
     struct stream *s = state;
     int8_t *samples = (int8_t *)state + round_up(sizeof(*s));
     const int8_t *x;
+    float pair[2];
 
     watts = finite_or_zero(watts);
-    make_features(e->model, s->started ? s->last : watts, watts,
-                  samples + (size_t)s->fill * channels);
+    pair[0] = s->started ? s->last : watts;
+    pair[1] = watts;
+    make_features(e, pair + 1, 1, samples + (size_t)s->fill * channels);
     s->last = watts;
     s->started = 1;
     if (++s->fill < full)
@@ -277,14 +339,16 @@ int engine_push(const struct engine *e, void *state, void *scratch, float watts,
 
 void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits)
 {
-    const struct model *m = e->model;
+    uint32_t columns = e->whole.columns[0];
     int8_t *input = scratch;
-    float before = finite_or_zero(watts[0]);
+    float block[1 + FEATURE_BLOCK];
 
-    for (uint32_t t = 0; t < e->whole.columns[0]; t++) {
-        float now = finite_or_zero(watts[t + 1]);
-        make_features(m, before, now, input + (size_t)t * m->channel_count);
-        before = now;
+    for (uint32_t t = 0; t < columns; t += FEATURE_BLOCK) {
+        uint32_t n = columns - t < FEATURE_BLOCK ? columns - t : FEATURE_BLOCK;
+
+        for (uint32_t i = 0; i <= n; i++)
+            block[i] = finite_or_zero(watts[t + i]);
+        make_features(e, block + 1, n, input + (size_t)t * e->model->channel_count);
     }
     run_dense(e, &e->whole, run_stages(e, &e->whole, NULL, 0, input, scratch), scratch, logits);
 }

@@ -22,14 +22,14 @@ struct engine;
 /* Makes an engine for m (INT8, from model_decode or keeping the same rules), which must outlive it.
  * hop: grid samples between two streaming results; 0 takes the model's own; any 1..window is
  * allowed. State is smallest when hop is a multiple of the product of the pools. Kernel set: the
- * best that the processor has and that the environment variable NILM_CPU (a set's name, "scalar"
- * for plain C) permits. Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown
- * or unavailable set), -ENOMEM. */
+ * best that the processor has, or the one that the environment variable NILM_CPU names: "scalar"
+ * (plain C, everywhere), "avx2", "avxvnni" or "avx512vnni" (x86-64). Returns 0, -EINVAL (not INT8,
+ * bad hop), -ENOTSUP (NILM_CPU names an unknown or unavailable set), -ENOMEM. */
 int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
                   size_t why_size);
 void engine_free(struct engine *e);
 
-const char *engine_isa(const struct engine *e); /* "scalar", ... */
+const char *engine_isa(const struct engine *e); /* "scalar", "avx2", ...: the kernel set in use */
 uint32_t engine_hop(const struct engine *e);
 const struct model *engine_model(const struct engine *e);
 

@@ -17,6 +17,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define KERNELS_ALIGN 64u
+
+/* The 255 thresholds of an input channel as a table: [0..15] is every sixteenth of them, [16..]
+ * all. The last of either part does not exist and is NaN, which is below nothing. */
+#define KERNELS_PIVOTS 16u
+#define KERNELS_LEVELS (KERNELS_PIVOTS + 256u)
+
 /* A layer with weights, as kernels want it. The arrays belong to the engine or to the model. */
 struct kernels_layer {
     const int8_t *weights; /* [outputs][row], in [-127, 127] */
@@ -24,6 +31,8 @@ struct kernels_layer {
         *bias; /* [outputs], the input's zero point folded in: bias - in_zero * sum(weights) */
     const uint32_t *multiplier; /* [outputs]; NULL for the last layer */
     const uint8_t *shift;       /* [outputs], 31..62; NULL for the last layer */
+    const void
+        *packed; /* all of the above as the set's pack() has laid it out; NULL if it has none */
     uint32_t outputs, row, stride;
     int8_t zero; /* of the output */
     int8_t low;  /* least output: zero with relu, else -128 */
@@ -32,9 +41,18 @@ struct kernels_layer {
 struct kernels {
     const char *name; /* what NILM_CPU and engine_isa say */
 
+    /* Sets with a layout of their own for weights and constants; else both are NULL. pack writes
+     * packed_bytes(l) bytes at memory, aligned to KERNELS_ALIGN, to become l->packed. */
+    size_t (*packed_bytes)(const struct kernels_layer *l);
+    void (*pack)(const struct kernels_layer *l, void *memory);
+
     /* y [columns][outputs] = re-quantized bias + weights x rows of x, by the rounding rule of
      * model.h. x has row + (columns - 1) * stride bytes. x and y do not overlap. */
     void (*rows)(const struct kernels_layer *l, const int8_t *x, size_t columns, int8_t *y);
+
+    /* rows and maxpool by two in one go, for twice as many columns of the layer; y [columns]
+     * [outputs]. NULL in sets that have nothing better than the two after each other. */
+    void (*rows_pooled)(const struct kernels_layer *l, const int8_t *x, size_t columns, int8_t *y);
 
     /* sums [outputs] = bias + weights x the one row x, not re-quantized. */
     void (*sums)(const struct kernels_layer *l, const int8_t *x, int32_t *sums);
@@ -42,6 +60,10 @@ struct kernels {
     /* y [columns][channels] = the largest of each `pool` columns of x [columns * pool][channels].
      */
     void (*maxpool)(const int8_t *x, size_t columns, size_t channels, size_t pool, int8_t *y);
+
+    /* y[i * stride] = the number of thresholds <= x[i], minus 128. table [KERNELS_LEVELS]; x holds
+     * no NaN. */
+    void (*levels)(const float *table, const float *x, size_t n, size_t stride, int8_t *y);
 };
 
 /* The set to use. name: NULL or "" for the best one that the processor has, else a set's name.
@@ -49,5 +71,7 @@ struct kernels {
 int kernels_select(const char *name, const struct kernels **out);
 
 extern const struct kernels kernels_scalar; /* plain C, everywhere */
+/* Built where the compiler knows their instructions, chosen where the processor does. */
+extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512vnni;
 
 #endif

@@ -1,9 +1,13 @@
-/* test_kernels.c - every kernel set against sums in 64 bits, on random shapes and extreme numbers,
- * rows longer than a tile among them. Blocks are allocated to size, so that reading past an end is
- * seen under sanitizers. */
+/* test_kernels.c - every kernel set that this machine has against sums in 64 bits, on random shapes
+ * and extreme numbers, rows longer than a tile among them. Blocks are allocated to size, so that
+ * reading past an end is seen under sanitizers.
+ *
+ * The random problems' first seed is NILM_SEED, or 1; a failure names the seed of its problem. */
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,12 +17,12 @@
 #include "inference/lib_random_model.h"
 
 /* Names for NILM_CPU; those that this machine lacks are passed over. */
-static const char *const sets[] = {"scalar"};
+static const char *const sets[] = {"scalar", "avx2", "avxvnni", "avx512vnni"};
 
 struct problem {
     struct kernels_layer l;
     int8_t *weights, *x, *y, *expected;
-    int32_t *bias;
+    int32_t *bias, *sums;
     uint32_t *multiplier;
     uint8_t *shift;
     size_t columns;
@@ -35,12 +39,19 @@ static void make(struct problem *p, uint64_t *s, uint32_t row, uint32_t stride, 
     p->y = malloc(columns * outputs);
     p->expected = malloc(columns * outputs);
     p->bias = malloc(outputs * sizeof(int32_t));
+    p->sums = malloc(outputs * sizeof(int32_t));
     p->multiplier = malloc(outputs * sizeof(uint32_t));
     p->shift = malloc(outputs);
     for (size_t i = 0; i < weights; i++)
         p->weights[i] = (int8_t)((int)random_below(s, 255) - 127);
     for (size_t i = 0; i < inputs; i++)
         p->x[i] = (int8_t)((int)random_below(s, 256) - 128);
+    if (random_below(s, 8) == 0) /* the largest products, of either sign */
+        for (size_t i = 0; i < weights; i++)
+            p->weights[i] = random_below(s, 2) ? 127 : -127;
+    if (random_below(s, 8) == 0)
+        for (size_t i = 0; i < inputs; i++)
+            p->x[i] = random_below(s, 2) ? 127 : -128;
     if (random_below(s, 4) == 0) { /* the largest sums */
         memset(p->weights, random_below(s, 2) ? 127 : -127, weights);
         memset(p->x, random_below(s, 2) ? 127 : -128, inputs);
@@ -71,6 +82,7 @@ static void destroy(struct problem *p)
     free(p->y);
     free(p->expected);
     free(p->bias);
+    free(p->sums);
     free(p->multiplier);
     free(p->shift);
 }
@@ -96,56 +108,134 @@ static int64_t round_shift(int64_t a, unsigned n)
     return q + (rest >= b - rest);
 }
 
-static void check(const struct kernels *k, struct problem *p)
+/* expected by the rounding rule, and the sums of column 0. */
+static void solve(struct problem *p)
 {
-    int32_t *sums = malloc(p->l.outputs * sizeof(int32_t));
-
     for (size_t t = 0; t < p->columns; t++)
         for (uint32_t o = 0; o < p->l.outputs; o++) {
-            int64_t y =
-                p->l.zero + round_shift(sum_of(p, t, o) * (int64_t)p->multiplier[o], p->shift[o]);
+            int64_t sum = sum_of(p, t, o);
+            int64_t y = p->l.zero + round_shift(sum * (int64_t)p->multiplier[o], p->shift[o]);
             y = y < p->l.low ? p->l.low : y > 127 ? 127 : y;
             p->expected[t * p->l.outputs + o] = (int8_t)y;
+            if (t == 0)
+                p->sums[o] = (int32_t)sum;
         }
-    memset(p->y, 0x55, p->columns * p->l.outputs);
-    k->rows(&p->l, p->x, p->columns, p->y);
-    assert_memory_equal(p->y, p->expected, p->columns * p->l.outputs);
-    k->sums(&p->l, p->x, sums);
-    for (uint32_t o = 0; o < p->l.outputs; o++)
-        assert_int_equal(sums[o], sum_of(p, 0, o));
-    free(sums);
 }
 
-static void test_products(void **state)
+static int8_t larger(int8_t a, int8_t b)
 {
-    /* row, stride, outputs, columns: around the scalar set's tiles, and the largest that a model
-     * can have */
-    static const uint32_t shapes[][4] = {
-        {1, 1, 1, 1},       {2048, 1024, 3, 5}, {2049, 1, 2, 4},
-        {2048, 1, 2, 2050}, {21, 3, 16, 600},   {65536, 1024, 1, 3},
-        {65536, 1, 2, 1},   {64, 64, 7, 130},   {4, 1, 1, 9000}};
-    uint64_t s = 11;
+    return a > b ? a : b;
+}
 
-    (void)state;
+/* Returns what is wrong, NULL when nothing is. */
+static const char *wrong_rows(const struct kernels *k, struct problem *p)
+{
+    size_t n = p->l.outputs, pooled = p->columns / 2;
+    int8_t *y;
+    int same = 1;
+
+    memset(p->y, 0x55, p->columns * n);
+    k->rows(&p->l, p->x, p->columns, p->y);
+    if (memcmp(p->y, p->expected, p->columns * n) != 0)
+        return "rows";
+    if (!k->rows_pooled || !pooled)
+        return NULL;
+    y = malloc(pooled * n);
+    k->rows_pooled(&p->l, p->x, pooled, y);
+    for (size_t t = 0; t < pooled; t++)
+        for (size_t o = 0; o < n; o++)
+            same &= y[t * n + o] ==
+                    larger(p->expected[2 * t * n + o], p->expected[(2 * t + 1) * n + o]);
+    free(y);
+    return same ? NULL : "rows_pooled";
+}
+
+static const char *wrong_sums(const struct kernels *k, const struct problem *p)
+{
+    int32_t *sums = malloc(p->l.outputs * sizeof(int32_t));
+    int same;
+
+    k->sums(&p->l, p->x, sums);
+    same = memcmp(sums, p->sums, p->l.outputs * sizeof(int32_t)) == 0;
+    free(sums);
+    return same ? NULL : "sums";
+}
+
+/* All sets on one problem. Returns how many there are. */
+static unsigned check(struct problem *p, uint64_t seed)
+{
+    unsigned checked = 0;
+
+    solve(p);
     for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
         const struct kernels *k;
-        struct problem p;
+        const char *wrong;
+        void *packed = NULL;
 
         if (kernels_select(sets[i], &k) != 0)
             continue;
         assert_string_equal(k->name, sets[i]);
-        for (size_t j = 0; j < sizeof(shapes) / sizeof(shapes[0]); j++) {
-            make(&p, &s, shapes[j][0], shapes[j][1], shapes[j][2], shapes[j][3]);
-            check(k, &p);
-            destroy(&p);
+        if (k->packed_bytes) {
+            assert_int_equal(posix_memalign(&packed, KERNELS_ALIGN, k->packed_bytes(&p->l)), 0);
+            k->pack(&p->l, packed);
         }
-        for (int j = 0; j < 400; j++) {
-            uint32_t stride = 1 + random_below(&s, 70), taps = 1 + random_below(&s, 9);
-            make(&p, &s, stride * taps, stride, 1 + random_below(&s, 40), 1 + random_below(&s, 40));
-            check(k, &p);
-            destroy(&p);
-        }
+        p->l.packed = packed;
+        wrong = wrong_rows(k, p);
+        if (!wrong)
+            wrong = wrong_sums(k, p);
+        if (wrong)
+            fail_msg("%s of %s: seed %llu, row %u, stride %u, outputs %u, columns %zu", wrong,
+                     k->name, (unsigned long long)seed, p->l.row, p->l.stride, p->l.outputs,
+                     p->columns);
+        free(packed);
+        checked++;
     }
+    return checked;
+}
+
+static void test_large_products(void **state)
+{
+    /* row, stride, outputs, columns: around the sets' tiles, and the largest that a model can have
+     */
+    static const uint32_t shapes[][4] = {
+        {1, 1, 1, 1},       {2048, 1024, 3, 5},  {2049, 1, 2, 4},     {2048, 1, 2, 2050},
+        {21, 3, 16, 600},   {65536, 1024, 1, 3}, {65536, 1, 2, 1},    {64, 64, 7, 130},
+        {4, 1, 1, 9000},    {8192, 1, 17, 3},    {8191, 1, 9, 4},     {8193, 8193, 5, 2},
+        {4096, 4096, 9, 4}, {7168, 1024, 26, 4}, {7169, 1024, 10, 5}, {20000, 1, 33, 1}};
+    uint64_t s = 11;
+
+    (void)state;
+    for (size_t j = 0; j < sizeof(shapes) / sizeof(shapes[0]); j++) {
+        struct problem p;
+
+        make(&p, &s, shapes[j][0], shapes[j][1], shapes[j][2], shapes[j][3]);
+        assert_true(check(&p, 11) >= 1);
+        destroy(&p);
+    }
+}
+
+static void test_random_products(void **state)
+{
+    enum { PROBLEMS = 20000 };
+    const char *text = getenv("NILM_SEED");
+    uint64_t first = text ? strtoull(text, NULL, 10) : 1;
+    unsigned checked = 0;
+
+    (void)state;
+    for (uint64_t seed = first; seed < first + PROBLEMS; seed++) {
+        uint64_t s = seed;
+        uint32_t widest = random_below(&s, 8) ? 20 : 70;
+        uint32_t stride = 1 + random_below(&s, widest), taps = 1 + random_below(&s, 7);
+        uint32_t outputs = 1 + random_below(&s, random_below(&s, 4) ? 27 : 70);
+        uint32_t columns = 1 + random_below(&s, random_below(&s, 8) ? 14 : 60);
+        struct problem p;
+
+        make(&p, &s, stride * taps, stride, outputs, columns);
+        checked += check(&p, seed);
+        destroy(&p);
+    }
+    printf("%d problems, seeds %llu to %llu, %u runs of kernel sets\n", PROBLEMS,
+           (unsigned long long)first, (unsigned long long)first + PROBLEMS - 1, checked);
 }
 
 static void test_maxpool(void **state)
@@ -180,6 +270,64 @@ static void test_maxpool(void **state)
     }
 }
 
+static int ascending(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Thresholds with equal neighbours, zeros of both signs, the smallest and the largest numbers; x
+ * on, between and beyond them. */
+static float some_float(uint64_t *s)
+{
+    static const float special[] = {0.0f,    -0.0f,    1e-45f,    -1e-45f, 1.0f,
+                                    3.4e38f, -3.4e38f, 1.17e-38f, 4000.0f, -4000.0f};
+
+    if (random_below(s, 6) == 0)
+        return special[random_below(s, sizeof(special) / sizeof(special[0]))];
+    return (float)((int)random_below(s, 16001) - 8000) * (random_below(s, 2) ? 0.25f : 1.0f);
+}
+
+static void test_levels(void **state)
+{
+    enum { X = 300 };
+    uint64_t s = 13;
+
+    (void)state;
+    for (int j = 0; j < 200; j++) {
+        float *table = malloc(KERNELS_LEVELS * sizeof(float)), *all = table + KERNELS_PIVOTS;
+        float x[X] = {INFINITY, -INFINITY}; /* a difference of finite watts may be either */
+        size_t stride = 1 + random_below(&s, 4);
+
+        for (int i = 0; i < 255; i++)
+            all[i] = j % 8 ? some_float(&s) : 5.0f;
+        qsort(all, 255, sizeof(float), ascending);
+        all[255] = NAN;
+        for (unsigned i = 0; i < KERNELS_PIVOTS; i++)
+            table[i] = all[16 * i + 15];
+        for (int i = 2; i < X; i++)
+            x[i] = i < 257 ? all[i - 2] : some_float(&s);
+        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+            const struct kernels *k;
+            int8_t *y = calloc(1, (X - 1) * stride + 1);
+
+            if (kernels_select(sets[i], &k) == 0) {
+                k->levels(table, x, X, stride, y);
+                for (size_t n = 0; n < X; n++) {
+                    int count = 0;
+
+                    for (int t = 0; t < 255; t++)
+                        count += all[t] <= x[n];
+                    assert_int_equal(y[n * stride], count - 128);
+                }
+            }
+            free(y);
+        }
+        free(table);
+    }
+}
+
 static void test_select(void **state)
 {
     const struct kernels *k;
@@ -190,6 +338,14 @@ static void test_select(void **state)
     assert_int_equal(kernels_select("", &k), 0);
     assert_int_equal(kernels_select("scalar", &k), 0);
     assert_ptr_equal(k, &kernels_scalar);
+    for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++)
+        if (kernels_select(sets[i], &k) == 0) {
+            const struct kernels *best;
+
+            assert_string_equal(k->name, sets[i]);
+            assert_int_equal(kernels_select(NULL, &best), 0);
+            assert_true(best != &kernels_scalar || i == 0);
+        }
     assert_int_equal(kernels_select("Scalar", &k), -ENOTSUP);
     assert_int_equal(kernels_select("scalar ", &k), -ENOTSUP);
     assert_null(k);
@@ -198,8 +354,8 @@ static void test_select(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_products),
-        cmocka_unit_test(test_maxpool),
+        cmocka_unit_test(test_large_products), cmocka_unit_test(test_random_products),
+        cmocka_unit_test(test_maxpool),        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_select),
     };
 

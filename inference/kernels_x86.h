@@ -1,0 +1,43 @@
+/* kernels_x86.h - the x86-64 kernel sets' common ground: 256-bit registers, sizes, macros. Private
+ * to kernels_avx2.c, kernels_avxvnni.c and kernels_avx512vnni.c. Each of them defines what sets it
+ * apart and then includes the functions, kernels_x86.inc, which are compiled once for each:
+ *
+ * - struct tile: a piece of x in the form the products want, and tile_fill, which makes it
+ * - struct spread: four bytes of a tile in every 32-bit lane, and spread, which loads it
+ * - dot(acc, x, w): each 32-bit lane of acc plus the four products of its bytes, exactly
+ * - X_OFFSET: what tile_fill adds to x; the packed bias takes it out again
+ * - MAX_NW: the most vectors of outputs in a block
+ * - COLS_1, COLS_2, COLS_3 (up to MAX_NW): columns summed at once for a block of so many vectors,
+ * as many as the register file holds
+ *
+ * Packing: outputs lie in the lanes, 8 to a vector; vectors form blocks of up to MAX_NW. A block's
+ * weights are [group][vector][lane][4 bytes], where a group is four consecutive bytes of a row,
+ * over taps and channels alike: a row is padded to 4 bytes and the outputs to 8, and nothing else
+ * is wasted, whatever the channel counts. The same four bytes of x then serve all lanes.
+ *
+ * Bounds: x is copied into a padded tile first, so no load leaves the caller's arrays; stores write
+ * the outputs' bytes only.
+ */
+#ifndef INFERENCE_KERNELS_X86_H
+#define INFERENCE_KERNELS_X86_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "inference/kernels.h"
+
+#define LANES 8u
+#define GROUP 4u
+/* Bytes of x in a tile: with the weights of a block inside a first-level cache. */
+#define TILE 8192u
+#define TILE_PAD 32u
+#define CHUNK 24u /* columns summed before re-quantization; a multiple of 2 and of all COLS */
+
+#define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+#endif
