@@ -1,6 +1,7 @@
 /* cmd_prune.c - `nilm-model prune`: an FP32 model with its least channels removed. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "inference/workshop/convert.h"
@@ -9,12 +10,76 @@
 #include "inference/workshop/workshop.h"
 
 struct request {
-    const char *model, *out;
+    const char *model, *out, *dir, *protect;
     float ratio;
-    uint64_t target_params;
-    uint32_t least, version;
-    int json;
+    uint64_t target_params, seed;
+    uint32_t least, version, windows, threads;
+    int json, quiet, criterion, scope, align;
 };
+
+static const char *const criteria[] = {"l2", "l1", "random", "taylor",
+                                       NULL};                  /* enum prune_criterion */
+static const char *const scopes[] = {"global", "local", NULL}; /* enum prune_scope */
+static const char *const alignments[] = {"1", "4", "8", "16", NULL};
+static const uint32_t widths[] = {0, 4, 8, 16};
+
+/* Training windows for the Taylor criterion, drawn as in training, not varied. Release features and
+ * labels. */
+static int draw(const struct request *r, const struct model *m, float **features, uint32_t **labels,
+                char *why, size_t why_size)
+{
+    const struct train_options plain = {.seed = r->seed, .exact = 1};
+    const size_t size = (size_t)m->window * m->channel_count;
+    struct dataset_options o;
+    struct train_data data = {0};
+    struct train_sampler sampler = {0};
+    float *watts = malloc((m->window + 1u) * sizeof(*watts));
+    int rc;
+
+    train_command_options(m, &o);
+    o.threads = r->threads;
+    *features = calloc(r->windows, size * sizeof(**features));
+    *labels = calloc(r->windows, sizeof(**labels));
+    rc = watts && *features && *labels ? 0 : -ENOMEM;
+    if (!rc)
+        rc = train_command_load(r->dir, &o, 1u << PART_TRAIN, r->quiet, &data, why, why_size);
+    if (!rc)
+        rc = train_sampler_create(data.train, &sampler);
+    for (uint32_t i = 0; i < r->windows && !rc; i++)
+        train_draw(data.train, &sampler, &plain, m->channels, m->channel_count, 0, i, watts,
+                   *features + i * size, *labels + i);
+    train_sampler_free(&sampler);
+    train_command_unload(&data);
+    free(watts);
+    return rc;
+}
+
+static int cut(const struct request *r, const struct model *m, const struct net *before,
+               struct net **after, char *why, size_t why_size)
+{
+    struct prune_sample sample = {.windows = r->windows};
+    struct prune_options options = {.criterion = (enum prune_criterion)r->criterion,
+                                    .scope = (enum prune_scope)r->scope,
+                                    .ratio = r->target_params ? 0.0 : (double)r->ratio,
+                                    .target_params = r->target_params,
+                                    .least = r->least,
+                                    .align = widths[r->align],
+                                    .seed = r->seed,
+                                    .sample = &sample};
+    float *features = NULL;
+    uint32_t *labels = NULL;
+    int rc = r->protect ? prune_protect(before, r->protect, &options, why, why_size) : 0;
+
+    if (!rc && options.criterion == PRUNE_TAYLOR)
+        rc = draw(r, m, &features, &labels, why, why_size);
+    sample.features = features;
+    sample.labels = labels;
+    if (!rc)
+        rc = prune_channels(before, &options, after, why, why_size);
+    free(features);
+    free(labels);
+    return rc;
+}
 
 static int report(const struct request *r, const struct net *before, const struct net *after,
                   size_t size)
@@ -45,9 +110,6 @@ static int report(const struct request *r, const struct net *before, const struc
 
 static int prune_file(const struct request *r, int argc, char **argv)
 {
-    const struct prune_options options = {.ratio = r->target_params ? 0.0 : (double)r->ratio,
-                                          .target_params = r->target_params,
-                                          .least = r->least};
     struct model *source = NULL, m;
     struct net *before = NULL, *after = NULL;
     char why[512] = "", meta[TRAIN_META_BYTES] = "";
@@ -58,7 +120,7 @@ static int prune_file(const struct request *r, int argc, char **argv)
     if (!rc)
         rc = convert_from_model(source, &before, why, sizeof(why));
     if (!rc)
-        rc = prune_channels(before, &options, &after, why, sizeof(why));
+        rc = cut(r, source, before, &after, why, sizeof(why));
     if (!rc && strlen(source->meta) >= sizeof(meta))
         rc = -ENOSPC;
     if (!rc) {
@@ -85,7 +147,7 @@ static int prune_file(const struct request *r, int argc, char **argv)
 
 int workshop_prune(int argc, char **argv)
 {
-    struct request r = {.ratio = 0.5f, .least = 4};
+    struct request r = {.ratio = 0.5f, .least = 4, .seed = 1, .windows = 1024};
     struct cli_option options[] = {
         {"model", CLI_STRING, &r.model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
         {"out", CLI_STRING, &r.out, "FILE", "the smaller FP32 model to write", 0, 0, NULL, 1, 0},
@@ -97,15 +159,38 @@ int workshop_prune(int argc, char **argv)
          0, 0, NULL, 0, 0},
         {"least", CLI_UINT, &r.least, "N", "channels that stay in every layer", 1, 65536, NULL, 0,
          0},
+        {"criterion", CLI_CHOICE, &r.criterion, NULL,
+         "of a channel's worth: norm of its weights, random, or what the loss on training windows "
+         "would change by (first order; needs --data)",
+         0, 0, criteria, 0, 0},
+        {"scope", CLI_CHOICE, &r.scope, NULL,
+         "global: one ranking over all layers; local: the same share of every layer", 0, 0, scopes,
+         0, 0},
+        {"protect", CLI_STRING, &r.protect, "LAYER[,LAYER]",
+         "layers that keep all channels (the output always does)", 0, 0, NULL, 0, 0},
+        {"align", CLI_CHOICE, &r.align, NULL,
+         "widths are rounded up to a multiple of this, at most to what they were", 0, 0, alignments,
+         0, 0},
+        {"data", CLI_STRING, &r.dir, "DIR", "traces for taylor: their training part", 0, 0, NULL, 0,
+         0},
+        {"windows", CLI_UINT, &r.windows, "N", "for taylor", 1, 65536, NULL, 0, 0},
+        {"seed", CLI_UINT64, &r.seed, "N", "of random, and of taylor's windows", 0, 0, NULL, 0, 0},
+        {"threads", CLI_UINT, &r.threads, "N", "that load; 0: one per processor", 0, 64, NULL, 0,
+         0},
+        {"quiet", CLI_FLAG, &r.quiet, NULL, "no progress on standard error", 0, 0, NULL, 0, 0},
         {"version", CLI_UINT, &r.version, "N", "of the new model; 0: as before", 0, 0, NULL, 0, 0},
         {"json", CLI_FLAG, &r.json, NULL, "report as one JSON object", 0, 0, NULL, 0, 0},
         {0}};
     struct cli_command command = {
         .name = "prune",
         .usage = "--model FILE --out FILE",
-        .summary = "Removes whole channels of least L2 norm, ranked over all layers, with the "
-                   "weights that read them. Fine-tune the result before use.",
+        .summary = "Removes the whole channels that are worth least, with the weights that read "
+                   "them. Fine-tune the result before use.",
         .options = options};
     int code = cli_parse(&command, argc, argv);
-    return code != CLI_RUN ? code : prune_file(&r, argc, argv);
+    if (code != CLI_RUN)
+        return code;
+    if (r.criterion == PRUNE_TAYLOR && !r.dir)
+        return cli_fail(CLI_USAGE, "prune: --criterion taylor needs --data DIR");
+    return prune_file(&r, argc, argv);
 }

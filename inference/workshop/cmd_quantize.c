@@ -11,12 +11,16 @@
 #include "inference/workshop/train_command.h"
 #include "inference/workshop/workshop.h"
 
+#define NOISE_WINDOWS 512u
+
+enum bias { BIAS_AUTO, BIAS_KEEP, BIAS_CORRECT };
+
 struct request {
     const char *model, *dir, *out;
     uint32_t calibrate, golden, version, threads;
     float percentile, reject;
     uint64_t seed;
-    int json, quiet, rounding;
+    int json, quiet, rounding, calibration, bias, noise;
 };
 
 /* --- Running the INT8 model over a part --- */
@@ -177,8 +181,33 @@ static cJSON *part_json(const struct verdict *v)
     return j;
 }
 
+static cJSON *layers_json(const struct model *m, const struct quantize_noise *noise)
+{
+    cJSON *layers = cJSON_CreateArray();
+
+    for (uint32_t i = 0; i < m->layer_count && layers; i++) {
+        cJSON *l = m->layers[i].weights ? cJSON_CreateObject() : NULL;
+        if (!l)
+            continue;
+        cJSON_AddStringToObject(l, "name", m->layers[i].name);
+        cJSON_AddNumberToObject(l, "own_db", noise[i].own);
+        cJSON_AddNumberToObject(l, "total_db", noise[i].total);
+        cJSON_AddItemToArray(layers, l);
+    }
+    return layers;
+}
+
+static void layers_text(const struct model *m, const struct quantize_noise *noise)
+{
+    printf("INT8 against FP32, signal to noise in dB\n  %-31s %8s %8s\n", "layer", "alone",
+           "in all");
+    for (uint32_t i = 0; i < m->layer_count; i++)
+        if (m->layers[i].weights)
+            printf("  %-31s %8.1f %8.1f\n", m->layers[i].name, noise[i].own, noise[i].total);
+}
+
 static int report(const struct request *r, const struct model *m, const struct verdict verdicts[2],
-                  size_t size)
+                  const struct quantize_noise *noise, size_t size)
 {
     static const char *const names[2] = {"valid", "test"};
 
@@ -190,10 +219,14 @@ static int report(const struct request *r, const struct model *m, const struct v
         for (int i = 0; i < 2 && j; i++)
             if (verdicts[i].int8)
                 cJSON_AddItemToObject(j, names[i], part_json(&verdicts[i]));
+        if (j)
+            cJSON_AddItemToObject(j, "layers", layers_json(m, noise));
         return cli_print_json(j);
     }
     printf("%s: %llu parameters, %zu bytes, unknown below %.3f\n", r->out,
            (unsigned long long)model_parameters(m), size, (double)m->reject);
+    if (r->noise)
+        layers_text(m, noise);
     for (int i = 0; i < 2; i++) {
         if (!verdicts[i].int8)
             continue;
@@ -206,25 +239,57 @@ static int report(const struct request *r, const struct model *m, const struct v
     return CLI_DONE;
 }
 
+/* The error report is made on other windows than those that rounding and biases were fitted to. */
+static int measure_noise(const struct request *r, const struct net *net, const struct model *source,
+                         const struct dataset *d, const struct model *int8,
+                         struct quantize_noise *noise)
+{
+    struct quantize_sample sample = {0};
+    int rc;
+
+    if (!r->noise && !r->json)
+        return 0;
+    rc = quantize_sample_draw(d, source->channels, source->channel_count, source->window,
+                              NOISE_WINDOWS, r->seed + 1, &sample);
+    if (!rc)
+        rc = quantize_noise(net, int8, &sample, noise);
+    quantize_sample_free(&sample);
+    return rc;
+}
+
 static int build(const struct request *r, const struct model *source, const struct train_data *data,
-                 char *meta, struct quantized **q, char *why, size_t why_size)
+                 char *meta, struct quantized **q, struct quantize_noise *noise, char *why,
+                 size_t why_size)
 {
     struct quantize_range ranges[MODEL_MAX_LAYERS];
+    struct quantize_sample sample = {0};
+    const struct dataset *other = data->valid ? data->valid : data->train;
+    struct quantize_options options = {.ranges = ranges,
+                                       .rounding = (enum quantize_rounding)r->rounding,
+                                       .correct_bias =
+                                           r->bias == BIAS_CORRECT ||
+                                           (r->bias == BIAS_AUTO && r->rounding == QUANTIZE_FIT),
+                                       .sample = &sample};
     struct net *net = NULL;
     int rc = convert_from_model(source, &net, why, why_size);
 
     if (!rc)
-        rc = quantize_calibrate(net, source->channels, data->train, r->calibrate,
-                                (double)r->percentile, r->seed, ranges);
+        rc = quantize_sample_draw(data->train, source->channels, source->channel_count,
+                                  source->window, r->calibrate, r->seed, &sample);
     if (!rc)
-        rc = quantize_net(net, source, ranges, (enum quantize_rounding)r->rounding, q, why,
-                          why_size);
+        rc = quantize_calibrate(net, source->channels, &sample,
+                                (enum quantize_calibration)r->calibration, (double)r->percentile,
+                                ranges);
+    if (!rc)
+        rc = quantize_net(net, source, &options, q, why, why_size);
     if (!rc) {
         quantize_model(*q)->meta = meta;
         quantize_model(*q)->version = r->version ? r->version : source->version;
-        rc = quantize_golden(*q, data->valid ? data->valid : data->train, r->golden, r->seed, why,
-                             why_size);
+        rc = quantize_golden(*q, other, r->golden, r->seed, why, why_size);
     }
+    if (!rc)
+        rc = measure_noise(r, net, source, other, quantize_model(*q), noise);
+    quantize_sample_free(&sample);
     net_free(net);
     return rc;
 }
@@ -236,6 +301,7 @@ static int quantize_file(const struct request *r, int argc, char **argv)
     struct train_data data = {0};
     struct quantized *q = NULL;
     struct verdict verdicts[2] = {{0}};
+    struct quantize_noise noise[MODEL_MAX_LAYERS] = {{0}};
     char why[512] = "", meta[TRAIN_META_BYTES] = "";
     size_t size = 0;
     int rc, code;
@@ -253,13 +319,13 @@ static int quantize_file(const struct request *r, int argc, char **argv)
         rc = train_command_meta_line(meta, "quantize_command", argc, argv);
     }
     if (!rc)
-        rc = build(r, source, &data, meta, &q, why, sizeof(why));
+        rc = build(r, source, &data, meta, &q, noise, why, sizeof(why));
     if (!rc)
         rc = judge_parts(r, source, quantize_model(q), &data, verdicts, meta);
     if (!rc)
         rc = convert_write(quantize_model(q), r->out, &size, why, sizeof(why));
     code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
-              : report(r, quantize_model(q), verdicts, size);
+              : report(r, quantize_model(q), verdicts, noise, size);
     verdict_free(&verdicts[0]);
     verdict_free(&verdicts[1]);
     quantize_free(q);
@@ -270,9 +336,16 @@ static int quantize_file(const struct request *r, int argc, char **argv)
 
 int workshop_quantize(int argc, char **argv)
 {
-    static const char *const roundings[] = {"nearest", "level", NULL}; /* enum quantize_rounding */
-    struct request r = {
-        .calibrate = 2048, .golden = 8, .percentile = 100.0f, .reject = 0.05f, .seed = 1};
+    /* enum quantize_rounding, enum quantize_calibration */
+    static const char *const roundings[] = {"nearest", "level", "fit", NULL};
+    static const char *const calibrations[] = {"minmax", "percentile", "mse", NULL};
+    static const char *const biases[] = {"auto", "keep", "correct", NULL}; /* enum bias */
+    struct request r = {.calibrate = 2048,
+                        .golden = 8,
+                        .rounding = QUANTIZE_FIT,
+                        .percentile = 99.99f,
+                        .reject = 0.05f,
+                        .seed = 1};
     struct cli_option options[] = {
         {"model", CLI_STRING, &r.model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
         {"data", CLI_STRING, &r.dir, "DIR",
@@ -281,12 +354,24 @@ int workshop_quantize(int argc, char **argv)
          0, 0, NULL, 1, 0},
         {"out", CLI_STRING, &r.out, "FILE", "the INT8 model to write", 0, 0, NULL, 1, 0},
         {"calibrate", CLI_UINT, &r.calibrate, "N", "windows to calibrate with", 1, 1e6, NULL, 0, 0},
+        {"calibration", CLI_CHOICE, &r.calibration, NULL,
+         "ranges of activations: the extremes; so much of the values (--percentile); or the least "
+         "mean square error",
+         0, 0, calibrations, 0, 0},
         {"percentile", CLI_FLOAT, &r.percentile, "P",
-         "of a layer's values that are to lie inside its range; 100: all", 50.001, 100, NULL, 0, 0},
+         "of a layer's values that are to lie inside its range, with --calibration percentile",
+         50.001, 100, NULL, 0, 0},
         {"rounding", CLI_CHOICE, &r.rounding, NULL,
-         "of weights: nearest, or level: the sum over the taps kept; take what the validation part "
-         "likes better",
+         "of weights: nearest; level: the sum over the taps kept; fit: the least error of the "
+         "layer's output on the calibration windows",
          0, 0, roundings, 0, 0},
+        {"bias", CLI_CHOICE, &r.bias, NULL,
+         "auto: correct with --rounding fit, else keep; correct: by each output's mean error on "
+         "the calibration windows",
+         0, 0, biases, 0, 0},
+        {"report", CLI_FLAG, &r.noise, NULL,
+         "a table of each layer's error, on validation windows (--json has it anyway)", 0, 0, NULL,
+         0, 0},
         {"reject", CLI_FLOAT, &r.reject, "X",
          "share of the rightly classified validation windows that unknown may cost", 0, 0.5, NULL,
          0, 0},
@@ -307,5 +392,10 @@ int workshop_quantize(int argc, char **argv)
             "threshold of unknown, and compares both models on the validation and test parts.",
         .options = options};
     int code = cli_parse(&command, argc, argv);
-    return code != CLI_RUN ? code : quantize_file(&r, argc, argv);
+    if (code != CLI_RUN)
+        return code;
+    for (const struct cli_option *o = options; o->name; o++)
+        if (!strcmp(o->name, "percentile") && o->given && r.calibration != QUANTIZE_PERCENTILE)
+            return cli_fail(CLI_USAGE, "quantize: --percentile goes with --calibration percentile");
+    return quantize_file(&r, argc, argv);
 }

@@ -2,7 +2,6 @@
 #include "inference/workshop/prune.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,30 +19,6 @@ struct plan {
     struct candidate *order;
     size_t count;
 };
-
-static int prunable(const struct net *net, uint32_t layer)
-{
-    return net->layers[layer].weight_count > 0 && layer + 1 < net->layer_count;
-}
-
-void prune_worth(const struct net *net, uint32_t layer, float *worth)
-{
-    const struct net_layer *l = &net->layers[layer];
-    const size_t fan_in = l->weight_count / l->out_channels;
-    double squares = 0.0;
-
-    for (uint32_t o = 0; o < l->out_channels; o++) {
-        const float *w = net->params + l->weights + o * fan_in;
-        double sum = 0.0;
-        for (size_t k = 0; k < fan_in; k++)
-            sum += (double)w[k] * (double)w[k];
-        worth[o] = (float)sqrt(sum);
-        squares += sum;
-    }
-    double mean = sqrt(squares / l->out_channels);
-    for (uint32_t o = 0; o < l->out_channels && mean > 0.0; o++)
-        worth[o] = (float)((double)worth[o] / mean);
-}
 
 static int by_worth(const void *a, const void *b)
 {
@@ -63,39 +38,60 @@ static void plan_free(struct plan *p)
     free(p->order);
 }
 
-static int plan_create(const struct net *net, struct plan *p)
+/* LOCAL: a channel stands in the ranking with the share of its layer that is worth less. */
+static void rank_within(struct candidate *of_layer, uint32_t channels)
 {
-    size_t total = 0;
+    qsort(of_layer, channels, sizeof(*of_layer), by_worth);
+    for (uint32_t c = 0; c < channels; c++)
+        of_layer[c].worth = ((float)c + 0.5f) / (float)channels;
+}
 
+static int plan_create(const struct net *net, const struct prune_options *o, struct plan *p)
+{
+    float *worth[MODEL_MAX_LAYERS];
+    size_t total = 0;
+    int rc = prune_worth(net, o, worth);
+
+    if (rc)
+        return rc;
     for (uint32_t i = 0; i < net->layer_count; i++)
-        total += prunable(net, i) ? net->layers[i].out_channels : 0;
+        total += worth[i] ? net->layers[i].out_channels : 0;
     p->order = calloc(total + 1, sizeof(*p->order));
     if (!p->order)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < net->layer_count; i++) {
+        rc = -ENOMEM;
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++) {
         const uint32_t channels = net->layers[i].out_channels;
-        float *worth;
         p->left[i] = channels;
-        if (!prunable(net, i))
+        if (!worth[i] || o->protect[i])
             continue;
         p->keep[i] = malloc(channels);
-        worth = malloc(channels * sizeof(*worth));
-        if (!p->keep[i] || !worth) {
-            free(worth);
-            return -ENOMEM;
+        if (!p->keep[i]) {
+            rc = -ENOMEM;
+            break;
         }
         memset(p->keep[i], 1, channels);
-        prune_worth(net, i, worth);
         for (uint32_t c = 0; c < channels; c++)
-            p->order[p->count++] = (struct candidate){worth[c], i, c};
-        free(worth);
+            p->order[p->count + c] = (struct candidate){worth[i][c], i, c};
+        if (o->scope == PRUNE_LOCAL)
+            rank_within(p->order + p->count, channels);
+        p->count += channels;
     }
-    qsort(p->order, p->count, sizeof(*p->order), by_worth);
-    return 0;
+    if (!rc)
+        qsort(p->order, p->count, sizeof(*p->order), by_worth);
+    prune_worth_free(worth);
+    return rc;
+}
+
+/* Channels that layer i will have: what is left, rounded up. */
+static uint32_t width(const struct net *net, const struct plan *p, uint32_t align, uint32_t i)
+{
+    uint32_t up = align ? (p->left[i] + align - 1) / align * align : p->left[i];
+
+    return up < net->layers[i].out_channels ? up : net->layers[i].out_channels;
 }
 
 /* Parameters of the net that the plan leaves. */
-static uint64_t parameters(const struct net *net, const struct plan *p)
+static uint64_t parameters(const struct net *net, const struct plan *p, uint32_t align)
 {
     uint64_t channels = net->channels, sum = 0;
 
@@ -105,35 +101,65 @@ static uint64_t parameters(const struct net *net, const struct plan *p)
             channels *= l->in_columns;
         if (!l->weight_count)
             continue;
-        sum += p->left[i] * (channels * (l->op == MODEL_CONV1D ? l->taps : 1u) + 1u);
-        channels = p->left[i];
+        sum += width(net, p, align, i) * (channels * (l->op == MODEL_CONV1D ? l->taps : 1u) + 1u);
+        channels = width(net, p, align, i);
     }
     return sum;
+}
+
+/* LOCAL by ratio asks each layer by itself, so that one that may not shrink further does not make
+ * the others pay. */
+static int enough(const struct net *net, const struct prune_options *o, const struct plan *p,
+                  size_t next, size_t removed)
+{
+    if (o->target_params)
+        return parameters(net, p, o->align) <= o->target_params;
+    if (o->scope == PRUNE_LOCAL)
+        return next >= p->count || (double)p->order[next].worth >= o->ratio;
+    return removed >= (size_t)(o->ratio * (double)p->count + 0.5);
+}
+
+/* The best of what layer i lost comes back until its width is as it should be. end: where the
+ * choice stopped. */
+static void restore(const struct net *net, uint32_t align, struct plan *p, uint32_t i, size_t end)
+{
+    const uint32_t wanted = width(net, p, align, i);
+
+    while (p->left[i] < wanted && end-- > 0) {
+        const struct candidate *c = &p->order[end];
+        if (c->layer != i || p->keep[i][c->channel])
+            continue;
+        p->keep[i][c->channel] = 1;
+        p->left[i]++;
+    }
 }
 
 static int choose(const struct net *net, const struct prune_options *o, struct plan *p, char *why,
                   size_t why_size)
 {
-    size_t removed = 0, wanted = (size_t)(o->ratio * (double)p->count + 0.5);
+    size_t removed = 0, i = 0;
 
-    for (size_t i = 0; i < p->count; i++) {
+    for (; i < p->count && !enough(net, o, p, i, removed); i++) {
         const struct candidate *c = &p->order[i];
-        if (o->target_params ? parameters(net, p) <= o->target_params : removed >= wanted)
-            return 0;
         if (p->left[c->layer] <= o->least)
             continue;
         p->keep[c->layer][c->channel] = 0;
         p->left[c->layer]--;
         removed++;
     }
-    if (o->target_params ? parameters(net, p) <= o->target_params : removed >= wanted)
-        return 0;
-    if (why && why_size)
-        (void)snprintf(
-            why, why_size,
-            "out of reach: %llu parameters are left when every layer keeps its last %u channels",
-            (unsigned long long)parameters(net, p), o->least);
-    return -EINVAL;
+    if (!enough(net, o, p, i, removed)) {
+        if (why && why_size)
+            (void)snprintf(why, why_size,
+                           "out of reach: %llu parameters are left when every layer keeps its last "
+                           "%u channels%s",
+                           (unsigned long long)parameters(net, p, o->align), o->least,
+                           o->align ? ", rounded up" : "");
+        return -EINVAL;
+    }
+    for (uint32_t l = 0; l < net->layer_count; l++)
+        if (p->keep[l])
+            restore(net, o->align, p, l, i);
+    return 0;
 }
 
 /* Copies what stays. inputs: indices of the inputs (one tap's) that stay, as many as the new
@@ -187,6 +213,37 @@ static int copy_net(const struct net *net, const struct plan *p, struct net *out
     return 0;
 }
 
+int prune_protect(const struct net *net, const char *names, struct prune_options *options,
+                  char *why, size_t why_size)
+{
+    while (*names) {
+        const size_t length = strcspn(names, ",");
+        uint32_t i = 0;
+        while (i < net->layer_count &&
+               (!net->layers[i].weight_count || strlen(net->layers[i].name) != length ||
+                strncmp(net->layers[i].name, names, length) != 0))
+            i++;
+        if (i == net->layer_count || !length) {
+            if (why && why_size)
+                (void)snprintf(why, why_size,
+                               "--protect: no layer with weights is called '%.*s' (nilm-model "
+                               "inspect names them)",
+                               (int)length, names);
+            return -EINVAL;
+        }
+        options->protect[i] = 1;
+        names += length + (names[length] == ',');
+    }
+    return 0;
+}
+
+static int acceptable(const struct net *net, const struct prune_options *o)
+{
+    return !net->stat_count && o->least >= 1 && o->ratio >= 0.0 && o->ratio < 1.0 &&
+           o->align <= MODEL_MAX_WIDTH &&
+           (o->criterion != PRUNE_TAYLOR || (o->sample && o->sample->windows));
+}
+
 int prune_channels(const struct net *net, const struct prune_options *options, struct net **out,
                    char *why, size_t why_size)
 {
@@ -195,14 +252,14 @@ int prune_channels(const struct net *net, const struct prune_options *options, s
     int rc = -EINVAL;
 
     *out = NULL;
-    if (net->stat_count || options->least < 1 || !(options->ratio >= 0.0 && options->ratio < 1.0)) {
+    if (!acceptable(net, options)) {
         if (why && why_size)
             (void)snprintf(why, why_size,
                            "expected a net with folded normalization, a ratio in [0, 1), at least "
-                           "1 channel to stay");
+                           "1 channel to stay, windows for the Taylor criterion");
         return -EINVAL;
     }
-    rc = plan_create(net, &p);
+    rc = plan_create(net, options, &p);
     if (!rc)
         rc = choose(net, options, &p, why, why_size);
     memcpy(layers, net->layers, sizeof(layers));

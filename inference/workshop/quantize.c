@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "inference/engine.h"
+#include "inference/workshop/quantize_trace.h"
 #include "inference/workshop/train.h"
 
 #define IN_SCALE                                                                                   \
@@ -19,9 +20,11 @@
 #define WEIGHT_FLOOR 1e-9
 #define OUTPUT_FLOOR 1e-6
 
+/* Added to FIT's products, of their mean diagonal. */
+#define FIT_RIDGE 0.01
+
 struct quantized {
     struct model m;
-    enum quantize_rounding rounding;
     float thresholds[MODEL_MAX_CHANNELS][MODEL_LEVELS];
     struct {
         int8_t *weights;
@@ -32,6 +35,18 @@ struct quantized {
     } layers[MODEL_MAX_LAYERS];
     struct model_golden *golden;
     float *golden_numbers;
+};
+
+/* What quantize_net holds while it works; per layer where it says so. */
+struct build {
+    const struct net *net;
+    const struct model *like;
+    const struct quantize_options *options;
+    struct quantized *q;
+    struct quantize_trace trace;
+    double *means[MODEL_MAX_LAYERS]; /* of the FP32 inputs; NULL: biases stay as they are */
+    double *row, *exact, *gradient;  /* one layer's: [row] */
+    double *mean, *products;         /* one layer's: [row], [row][row] or NULL */
 };
 
 void quantize_input(enum model_feature feature, double *scale, double *offset)
@@ -134,43 +149,90 @@ static double row_of(const struct net *net, uint32_t i, const struct model *like
     return bias;
 }
 
-/* Rounds a row to integers; see enum quantize_rounding. */
-static void round_row(enum quantize_rounding rounding, const double *row, uint32_t taps,
-                      uint32_t inputs, double scale, int8_t *weights)
+/* Rounds a row, in steps, to integers; see enum quantize_rounding. */
+static void round_row(enum quantize_rounding rounding, const double *exact, uint32_t taps,
+                      uint32_t inputs, int8_t *weights)
 {
     for (uint32_t c = 0; c < inputs; c++) {
         double carry = 0.0;
         for (uint32_t t = 0; t < taps; t++) {
-            double exact = row[(size_t)t * inputs + c] / scale + carry;
-            long v = lround(exact);
+            double wanted = exact[(size_t)t * inputs + c] + carry;
+            long v = lround(wanted);
             v = v > 127 ? 127 : v < -127 ? -127 : v;
             weights[(size_t)t * inputs + c] = (int8_t)v;
-            carry = rounding == QUANTIZE_LEVEL ? exact - (double)v : 0.0;
+            carry = rounding == QUANTIZE_LEVEL ? wanted - (double)v : 0.0;
         }
     }
 }
 
-static void quantize_row(struct quantized *q, uint32_t i, uint32_t o, const double *row,
-                         double bias)
+/* FIT: the better of the descents from both other roundings (the descent ends in a local optimum).
+ */
+static int fit_row(const struct build *b, const struct model_layer *l, uint32_t taps,
+                   int8_t *weights)
 {
-    const struct model_layer *l = &q->m.layers[i];
+    const uint32_t n = taps * l->in_channels;
+    int8_t *other = malloc(n);
+
+    if (!other)
+        return -ENOMEM;
+    round_row(QUANTIZE_NEAREST, b->exact, taps, l->in_channels, weights);
+    round_row(QUANTIZE_LEVEL, b->exact, taps, l->in_channels, other);
+    double nearest = quantize_fit(b->products, b->exact, n, weights, b->gradient);
+    double level = quantize_fit(b->products, b->exact, n, other, b->gradient);
+    if (level < nearest)
+        memcpy(weights, other, n);
+    free(other);
+    return 0;
+}
+
+/* The bias with which the INT8 layer's mean before its ReLU is FP32's. */
+static double corrected(const struct build *b, uint32_t i, uint32_t o, double scale,
+                        const int8_t *weights)
+{
+    const struct net_layer *l = &b->net->layers[i];
+    const size_t fan_in = l->weight_count / l->out_channels;
+    double sum = (double)b->net->params[l->bias + o];
+
+    for (size_t k = 0; k < fan_in; k++) {
+        sum += (double)b->net->params[l->weights + o * fan_in + k] * b->means[i][k];
+        sum -= (double)b->q->m.layers[i].in_scale * scale * weights[k] * b->mean[k];
+    }
+    return sum;
+}
+
+static int quantize_row(struct build *b, uint32_t i, uint32_t o, double bias)
+{
+    const struct model_layer *l = &b->q->m.layers[i];
     const uint32_t taps = l->op == MODEL_CONV1D ? l->taps : 1u;
     const size_t fan_in = (size_t)taps * l->in_channels;
     const double in_scale = (double)l->in_scale;
+    int8_t *weights = b->q->layers[i].weights + o * fan_in;
     double largest = 0.0, scale;
+    int rc = 0;
 
     for (size_t k = 0; k < fan_in; k++)
-        largest = fabs(row[k]) > largest ? fabs(row[k]) : largest;
+        largest = fabs(b->row[k]) > largest ? fabs(b->row[k]) : largest;
     scale = largest / 127.0;
     /* a large bias on tiny weights must still fit its int32, with room for the sum (SPEC 1.7) */
     if (fabs(bias) / (in_scale * 536870912.0) > scale)
         scale = fabs(bias) / (in_scale * 536870912.0);
     if (scale < WEIGHT_FLOOR)
         scale = WEIGHT_FLOOR;
-    q->layers[i].weight_scale[o] = (float)scale;
-    scale = (double)q->layers[i].weight_scale[o];
-    round_row(q->rounding, row, taps, l->in_channels, scale, q->layers[i].weights + o * fan_in);
-    q->layers[i].bias[o] = (int32_t)lround(bias / (in_scale * scale));
+    b->q->layers[i].weight_scale[o] = (float)scale;
+    scale = (double)b->q->layers[i].weight_scale[o];
+    for (size_t k = 0; k < fan_in; k++)
+        b->exact[k] = b->row[k] / scale;
+    if (b->products)
+        rc = fit_row(b, l, taps, weights);
+    else
+        round_row(b->options->rounding, b->exact, taps, l->in_channels, weights);
+    if (b->means[i]) {
+        double better = corrected(b, i, o, scale, weights);
+        if (fabs(better) / (in_scale * scale) < 1073741824.0)
+            bias = better;
+    }
+    b->q->layers[i].bias[o] = (int32_t)lround(bias / (in_scale * scale));
+    return rc;
 }
 
 /* Scale and zero point of the output; the scale is raised where a multiplier would not be below 1.
@@ -206,48 +268,111 @@ static int requantize(struct quantized *q, uint32_t i, const struct net_layer *l
     return 0;
 }
 
-static int quantize_layer(struct quantized *q, const struct net *net, uint32_t i,
-                          const struct model *like, const struct quantize_range *ranges)
+/* What rows of layer i are measured by: the moments of its INT8 input. With corrected biases only
+ * what varies about the mean is FIT's to care for. */
+static int measure(struct build *b, uint32_t i, uint32_t n)
 {
-    const struct net_layer *l = &net->layers[i];
-    struct model_layer *o = &q->m.layers[i];
-    const int last = i + 1 == net->layer_count;
-    const size_t fan_in = l->weight_count / l->out_channels;
-    double *row = malloc(fan_in * sizeof(*row));
-    int rc = row ? allocate(q, i, l) : -ENOMEM;
+    const int fit = b->options->rounding == QUANTIZE_FIT && n <= QUANTIZE_FIT_ROW;
+    double sum = 0.0;
+    int rc;
 
+    b->row = malloc(n * sizeof(*b->row));
+    b->exact = malloc(n * sizeof(*b->exact));
+    b->gradient = malloc(n * sizeof(*b->gradient));
+    b->mean = malloc(n * sizeof(*b->mean));
+    b->products = fit ? malloc((size_t)n * n * sizeof(*b->products)) : NULL;
+    if (!b->row || !b->exact || !b->gradient || !b->mean || (fit && !b->products))
+        return -ENOMEM;
+    if (!fit && !b->means[i])
+        return 0;
+    rc = quantize_trace_moments(&b->trace, b->options->sample, i, b->mean, b->products);
+    for (uint32_t k = 0; k < n && fit && b->means[i]; k++)
+        for (uint32_t j = 0; j < n; j++)
+            b->products[(size_t)k * n + j] -= b->mean[k] * b->mean[j];
+    for (uint32_t k = 0; k < n && fit; k++)
+        sum += b->products[(size_t)k * n + k];
+    for (uint32_t k = 0; k < n && fit; k++) /* what the sample did not show may still come */
+        b->products[(size_t)k * n + k] += FIT_RIDGE * sum / n;
+    return rc;
+}
+
+static void measure_free(struct build *b)
+{
+    free(b->row);
+    free(b->exact);
+    free(b->gradient);
+    free(b->mean);
+    free(b->products);
+    b->row = b->exact = b->gradient = b->mean = b->products = NULL;
+}
+
+static int quantize_layer(struct build *b, uint32_t i)
+{
+    const struct net_layer *l = &b->net->layers[i];
+    struct quantized *q = b->q;
+    struct model_layer *o = &q->m.layers[i];
+    const int last = i + 1 == b->net->layer_count;
+    int rc = allocate(q, i, l);
+
+    if (!rc)
+        rc = measure(b, i, (uint32_t)(l->weight_count / l->out_channels));
     for (uint32_t c = 0; c < l->out_channels && !rc; c++) {
-        double bias = row_of(net, i, like, c, row);
-        quantize_row(q, i, c, row, bias);
+        double bias = row_of(b->net, i, b->like, c, b->row);
+        rc = quantize_row(b, i, c, bias);
         q->layers[i].logit_scale[c] =
             (float)((double)o->in_scale * (double)q->layers[i].weight_scale[c]);
     }
     if (!rc && !last)
-        rc = requantize(q, i, l, ranges[i]);
+        rc = requantize(q, i, l, b->options->ranges[i]);
     o->weights = q->layers[i].weights;
     o->bias = q->layers[i].bias;
     o->weight_scale = q->layers[i].weight_scale;
     o->multiplier = last ? NULL : q->layers[i].multiplier;
     o->shift = last ? NULL : q->layers[i].shift;
     o->logit_scale = last ? q->layers[i].logit_scale : NULL;
-    free(row);
+    measure_free(b);
+    return rc;
+}
+
+static int quantize_layers(struct build *b)
+{
+    const struct net *net = b->net;
+    float scale = (float)IN_SCALE;
+    int8_t zero = 0;
+    int rc = quantize_trace_create(&b->q->m, &b->trace);
+
+    if (!rc && b->options->correct_bias)
+        rc = quantize_trace_means(net, b->like->channels, b->options->sample, b->means);
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++) {
+        struct model_layer *o = &b->q->m.layers[i];
+        o->weights_f32 = o->bias_f32 = NULL;
+        o->in_scale = o->out_scale = scale;
+        o->in_zero = o->out_zero = zero;
+        if (net->layers[i].norm)
+            rc = -EINVAL;
+        else if (net->layers[i].weight_count)
+            rc = quantize_layer(b, i);
+        scale = o->out_scale;
+        zero = o->out_zero;
+    }
+    for (uint32_t i = 0; i < net->layer_count; i++)
+        free(b->means[i]);
+    quantize_trace_free(&b->trace);
     return rc;
 }
 
 int quantize_net(const struct net *net, const struct model *like,
-                 const struct quantize_range *ranges, enum quantize_rounding rounding,
-                 struct quantized **out, char *why, size_t why_size)
+                 const struct quantize_options *options, struct quantized **out, char *why,
+                 size_t why_size)
 {
     struct quantized *q = calloc(1, sizeof(*q));
-    float scale = (float)IN_SCALE;
-    int8_t zero = 0;
-    int rc = 0;
+    struct build b = {.net = net, .like = like, .options = options, .q = q};
+    int rc;
 
     *out = NULL;
     if (!q)
         return -ENOMEM;
     q->m = *like;
-    q->rounding = rounding;
     q->m.owner = NULL;
     q->m.dtype = MODEL_INT8;
     q->m.golden = NULL;
@@ -256,18 +381,7 @@ int quantize_net(const struct net *net, const struct model *like,
         quantize_thresholds(&q->m.channels[c], q->thresholds[c]);
         q->m.channels[c].thresholds = q->thresholds[c];
     }
-    for (uint32_t i = 0; i < net->layer_count && !rc; i++) {
-        struct model_layer *o = &q->m.layers[i];
-        o->weights_f32 = o->bias_f32 = NULL;
-        o->in_scale = o->out_scale = scale;
-        o->in_zero = o->out_zero = zero;
-        if (net->layers[i].norm)
-            rc = -EINVAL;
-        else if (net->layers[i].weight_count)
-            rc = quantize_layer(q, net, i, like, ranges);
-        scale = o->out_scale;
-        zero = o->out_zero;
-    }
+    rc = quantize_layers(&b);
     if (!rc) {
         q->m.layers[net->layer_count - 1].out_scale = 0.0f;
         q->m.layers[net->layer_count - 1].out_zero = 0;

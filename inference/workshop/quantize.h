@@ -21,12 +21,25 @@ struct quantize_range {
     float low, high;
 };
 
-/* Runs `windows` windows of d (drawn as in training, not varied; seeded) and sets ranges
- * [layer_count]. percentile: of the values of an output that are to lie inside, in (50, 100]; 100
- * takes the extremes. 0, -ENOMEM. */
+/* Windows to measure on, drawn as in training (not varied, seeded): watts [windows][window + 1]. */
+struct quantize_sample {
+    uint32_t windows;
+    float *watts;
+};
+int quantize_sample_draw(const struct dataset *d, const struct model_channel *channels,
+                         uint32_t channel_count, uint32_t window, uint32_t windows, uint64_t seed,
+                         struct quantize_sample *out); /* 0, -ENOMEM */
+void quantize_sample_free(struct quantize_sample *sample);
+
+/* How a layer's range comes from its values on the sample. MINMAX: the extremes. PERCENTILE: so
+ * much of them lies inside. MSE: the range with the least mean square of what clipping and rounding
+ * to its 256 levels do, estimated from a histogram. */
+enum quantize_calibration { QUANTIZE_MINMAX = 0, QUANTIZE_PERCENTILE = 1, QUANTIZE_MSE = 2 };
+
+/* Sets ranges [layer_count]. percentile: in (50, 100], only for PERCENTILE. 0, -ENOMEM. */
 int quantize_calibrate(const struct net *net, const struct model_channel *channels,
-                       const struct dataset *d, uint32_t windows, double percentile, uint64_t seed,
-                       struct quantize_range *ranges);
+                       const struct quantize_sample *sample, enum quantize_calibration calibration,
+                       double percentile, struct quantize_range *ranges);
 
 /* Thresholds of one input channel (model.h): watts, or the difference, at which the quantized
  * feature steps up. */
@@ -41,10 +54,22 @@ int quantize_multiplier(double ratio, uint32_t *multiplier, uint8_t *shift);
 
 /* How weights become integers. NEAREST: each by itself. LEVEL: what a weight loses is handed to the
  * next tap of the same input, so that the sum over the taps comes out right to half a step: power
- * stays level for most of the time, and then only that sum counts. Which is better depends on the
- * network (on a pruned one LEVEL was by far, on a large one NEAREST slightly): measure on the
- * validation part. */
-enum quantize_rounding { QUANTIZE_NEAREST = 0, QUANTIZE_LEVEL = 1 };
+ * stays level for most of the time, and then only that sum counts. FIT: so that the layer's output
+ * on the sample has the least mean square error (quantize_fit), which is what both of the others
+ * are after: LEVEL assumes that inputs are the same at all taps, NEAREST that they have nothing to
+ * do with each other; FIT measures it. The aim of Nagel et al. 2020 (AdaRound), by coordinate
+ * descent. Rows above QUANTIZE_FIT_ROW weights are rounded as NEAREST. */
+enum quantize_rounding { QUANTIZE_NEAREST = 0, QUANTIZE_LEVEL = 1, QUANTIZE_FIT = 2 };
+#define QUANTIZE_FIT_ROW 4096u
+
+struct quantize_options {
+    const struct quantize_range *ranges; /* [layer_count] */
+    enum quantize_rounding rounding;
+    /* Bias correction (Nagel et al. 2019, 4.2): the mean of each output before its ReLU, over the
+     * sample, becomes that of FP32; layer by layer, with the layers before already INT8. */
+    int correct_bias;
+    const struct quantize_sample *sample; /* for FIT and correct_bias */
+};
 
 /* Owns everything that its model points to, except labels, meta and golden vectors. */
 struct quantized;
@@ -52,8 +77,8 @@ struct quantized;
 /* like: whose family, version, channels, labels, meta ... to take. net: without norm. 0, -EINVAL
  * (why), -ENOMEM. */
 int quantize_net(const struct net *net, const struct model *like,
-                 const struct quantize_range *ranges, enum quantize_rounding rounding,
-                 struct quantized **out, char *why, size_t why_size);
+                 const struct quantize_options *options, struct quantized **out, char *why,
+                 size_t why_size);
 struct model *quantize_model(struct quantized *q); /* ready for model_encode */
 void quantize_free(struct quantized *q);
 
@@ -61,5 +86,18 @@ void quantize_free(struct quantized *q);
  * makes them its golden vectors; the arrays are q's. 0, negative errno with why. */
 int quantize_golden(struct quantized *q, const struct dataset *d, uint32_t count, uint64_t seed,
                     char *why, size_t why_size);
+
+/* How far a layer's INT8 output is from FP32's on a sample, as the ratio of the mean squares of
+ * signal and error in dB; at most QUANTIZE_NOISE_MOST. own: this layer alone, its input being
+ * FP32's rounded to the input's scale. total: with the error of all layers before. Layers without
+ * weights have 0. */
+struct quantize_noise {
+    double own, total;
+};
+#define QUANTIZE_NOISE_MOST 150.0
+
+/* noise [layer_count]. int8: what quantize_net made of net, or the same decoded. 0, -ENOMEM. */
+int quantize_noise(const struct net *net, const struct model *int8,
+                   const struct quantize_sample *sample, struct quantize_noise *noise);
 
 #endif

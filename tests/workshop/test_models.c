@@ -161,6 +161,41 @@ static void test_from_folder_to_int8(void **state)
     model_free(m);
 }
 
+/* Every way to prune and to quantize works from the command line; --json names each layer's error.
+ */
+static void test_choices(void **state)
+{
+    (void)state;
+    const char *taylor[] = {"prune",   "--model", "{F}/a.nilm", "--out",     "{F}/t.nilm",
+                            "--ratio", "0.3",     "--least",    "2",         "--criterion",
+                            "taylor",  "--scope", "local",      "--protect", "conv1",
+                            "--align", "4",       "--data",     "{F}/data",  "--windows",
+                            "64",      "--quiet", "--json",     NULL};
+    const char *quantize[] = {
+        "quantize",    "--model",    "{F}/t.nilm", "--data", "{F}/data", "--out",  "{F}/u.nilm",
+        "--calibrate", "64",         "--golden",   "2",      "--quiet",  "--json", "--calibration",
+        "mse",         "--rounding", "nearest",    "--bias", "correct",  NULL};
+    char path[128];
+    void *data;
+    size_t size;
+
+    assert_int_equal(run(workshop_prune, taylor), CLI_DONE);
+    assert_int_equal(run(workshop_quantize, quantize), CLI_DONE);
+    (void)snprintf(path, sizeof(path), "%s/stdout", folder);
+    assert_int_equal(cli_read_file(path, 1 << 20, &data, &size), 0);
+    cJSON *j = cJSON_ParseWithLength(data, size), *layers = cJSON_GetObjectItem(j, "layers");
+    assert_int_equal(cJSON_GetArraySize(layers), 4);
+    const char *const names[4] = {"conv1", "conv2", "dense1", "dense2"};
+    for (int i = 0; i < 4; i++) {
+        const cJSON *l = cJSON_GetArrayItem(layers, i);
+        assert_string_equal(cJSON_GetObjectItem(l, "name")->valuestring, names[i]);
+        assert_true(cJSON_GetObjectItem(l, "own_db")->valuedouble > 10.0);
+        assert_true(cJSON_GetObjectItem(l, "total_db")->valuedouble > 5.0);
+    }
+    cJSON_Delete(j);
+    free(data);
+}
+
 static void test_wrong_usage(void **state)
 {
     (void)state;
@@ -177,6 +212,15 @@ static void test_wrong_usage(void **state)
     assert_int_equal(run(workshop_train, lists), CLI_USAGE);
     assert_int_equal(run(workshop_train, missing), CLI_FAILED);
     assert_int_equal(run(workshop_prune, model), CLI_FAILED);
+    const char *taylor[] = {"prune",      "--model",     "{F}/a.nilm", "--out",
+                            "{F}/x.nilm", "--criterion", "taylor",     NULL};
+    const char *protect[] = {"prune",      "--model",   "{F}/a.nilm", "--out",
+                             "{F}/x.nilm", "--protect", "conv9",      NULL};
+    const char *percentile[] = {"quantize", "--model",    "{F}/a.nilm",   "--data", "{F}/data",
+                                "--out",    "{F}/x.nilm", "--percentile", "99.9",   NULL};
+    assert_int_equal(run(workshop_prune, taylor), CLI_USAGE);
+    assert_int_equal(run(workshop_prune, protect), CLI_FAILED);
+    assert_int_equal(run(workshop_quantize, percentile), CLI_USAGE);
 }
 
 /* --- The shipped models --- */
@@ -269,7 +313,8 @@ static void test_shipped_on_real_days(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_folder_to_int8), cmocka_unit_test(test_wrong_usage),
-        cmocka_unit_test(test_shipped), cmocka_unit_test(test_shipped_on_real_days)};
+        cmocka_unit_test(test_from_folder_to_int8), cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_wrong_usage), cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_shipped_on_real_days)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

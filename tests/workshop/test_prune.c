@@ -46,17 +46,19 @@ static void test_by_hand(void **state)
 {
     (void)state;
     struct net *net = by_hand(), *out;
-    float worth[3];
+    float *worth[MODEL_MAX_LAYERS];
 
     /* norms 5, 1, 10, their root mean square is sqrt(126 / 3) = 6.4807 */
-    prune_worth(net, 0, worth);
-    assert_float_equal(worth[0], 0.77152f, 1e-4f);
-    assert_float_equal(worth[1], 0.15430f, 1e-4f);
-    assert_float_equal(worth[2], 1.54303f, 1e-4f);
+    assert_int_equal(prune_worth(net, &(struct prune_options){0}, worth), 0);
+    assert_float_equal(worth[0][0], 0.77152f, 1e-4f);
+    assert_float_equal(worth[0][1], 0.15430f, 1e-4f);
+    assert_float_equal(worth[0][2], 1.54303f, 1e-4f);
     /* dense units: sqrt(285) = 16.88, sqrt(1824) = 42.71, root mean square 32.47: worth 0.52
      * and 1.32. So of 5: conv 1, dense 0 */
-    prune_worth(net, 2, worth);
-    assert_float_equal(worth[0], 0.5199f, 1e-3f);
+    assert_float_equal(worth[2][0], 0.5199f, 1e-3f);
+    assert_null(worth[1]); /* flatten */
+    assert_null(worth[3]); /* the output is not pruned */
+    prune_worth_free(worth);
     assert_int_equal(
         prune_channels(net, &(struct prune_options){.ratio = 0.4, .least = 1}, &out, NULL, 0), 0);
     assert_int_equal(out->layers[0].out_channels, 2);
@@ -73,6 +75,66 @@ static void test_by_hand(void **state)
     assert_memory_equal(out->params + out->layers[3].weights, last, sizeof(last));
     net_free(net);
     net_free(out);
+}
+
+/* Filters (3, 4), (5, 0), (6, -2): L1 norms 7, 5, 8, root mean square sqrt(46); L2 norms 5, 5,
+ * sqrt(40), root mean square sqrt(30). L1 and L2 disagree about the second one. */
+static void test_norms_by_hand(void **state)
+{
+    (void)state;
+    struct net *net = by_hand();
+    const float conv[6] = {3, 4, 5, 0, 6, -2};
+    float *worth[MODEL_MAX_LAYERS];
+
+    memcpy(net->params + net->layers[0].weights, conv, sizeof(conv));
+    assert_int_equal(prune_worth(net, &(struct prune_options){.criterion = PRUNE_L1}, worth), 0);
+    assert_float_equal(worth[0][0], 1.03209f, 1e-5f);
+    assert_float_equal(worth[0][1], 0.73721f, 1e-5f);
+    assert_float_equal(worth[0][2], 1.17954f, 1e-5f);
+    prune_worth_free(worth);
+    assert_int_equal(prune_worth(net, &(struct prune_options){.criterion = PRUNE_L2}, worth), 0);
+    assert_float_equal(worth[0][0], 0.91287f, 1e-5f);
+    assert_float_equal(worth[0][1], 0.91287f, 1e-5f);
+    assert_float_equal(worth[0][2], 1.15470f, 1e-5f);
+    prune_worth_free(worth);
+    net_free(net);
+}
+
+/* One input x, two hidden units h = relu(w x + b), two logits V h + c. At x = 2: h = (2, 0.75),
+ * both logits 3.5, so probabilities 0.5; label 0: dL/dz = (-0.5, 0.5), dL/dh = V^T dL/dz = (1, -2);
+ * sum g w + g_bias b = dL/dh (w x + b) = (2, -1.5): squares 4 and 2.25. At x = 0 both units are
+ * off: nothing. The mean of the two windows: 2 and 1.125. */
+static void test_taylor_by_hand(void **state)
+{
+    (void)state;
+    const struct net_spec spec = {.head = MODEL_SOFTMAX,
+                                  .window = 1,
+                                  .channels = 1,
+                                  .class_count = 2,
+                                  .hidden_count = 1,
+                                  .hidden = {2}};
+    const float hidden[4] = {1, 0.5f, /* bias */ 0, -0.25f};
+    const float last[6] = {1, 2, 3, -2, /* bias */ 0, -1}, features[2] = {2, 0};
+    const uint32_t labels[2] = {0, 1};
+    const struct prune_sample sample = {.windows = 2, .features = features, .labels = labels};
+    struct prune_options o = {.criterion = PRUNE_TAYLOR, .ratio = 0.5, .least = 1};
+    float *worth[MODEL_MAX_LAYERS];
+    struct net *net, *out;
+
+    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
+    memcpy(net->params + net->layers[1].weights, hidden, sizeof(hidden));
+    memcpy(net->params + net->layers[2].weights, last, sizeof(last));
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), -EINVAL); /* needs windows */
+    o.sample = &sample;
+    assert_int_equal(prune_worth(net, &o, worth), 0);
+    assert_float_equal(worth[1][0], 2.0f, 1e-5f);
+    assert_float_equal(worth[1][1], 1.125f, 1e-5f);
+    prune_worth_free(worth);
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    assert_int_equal(out->layers[1].out_channels, 1);
+    assert_float_equal(out->params[out->layers[1].weights], 1.0f, 0.0f);
+    net_free(out);
+    net_free(net);
 }
 
 static struct net *larger(void)
@@ -168,10 +230,114 @@ static void test_target_and_limits(void **state)
     net_free(net);
 }
 
+static void widths_are(const struct net *net, uint32_t conv1, uint32_t conv2, uint32_t dense1)
+{
+    assert_int_equal(net->layers[0].out_channels, conv1);
+    assert_int_equal(net->layers[2].out_channels, conv2);
+    assert_int_equal(net->layers[5].out_channels, dense1);
+}
+
+/* Of 8, 12 and 16 channels. */
+static void test_local_takes_the_same_share(void **state)
+{
+    (void)state;
+    struct net *net = larger(), *out;
+    struct prune_options o = {.scope = PRUNE_LOCAL, .ratio = 0.25, .least = 1};
+
+    /* one layer's weights are tiny: global would take it first, by an unnormalized norm */
+    for (size_t k = 0; k < net->layers[0].weight_count; k++)
+        net->params[net->layers[0].weights + k] *= 0.01f;
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    widths_are(out, 6, 9, 12);
+    net_free(out);
+    o.least = 7; /* conv1 may lose one only; the others do not pay for it */
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    widths_are(out, 7, 9, 12);
+    net_free(out);
+    o.least = 1;
+    o.target_params = net->param_count / 2;
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    assert_true(out->param_count <= net->param_count / 2);
+    for (int i = 0; i < 6; i += i ? 3 : 2)
+        assert_true(abs((int)(out->layers[i].out_channels * 16 / net->layers[i].out_channels) -
+                        (int)out->layers[5].out_channels) <= 2);
+    net_free(out);
+    net_free(net);
+}
+
+static void test_align_and_protect(void **state)
+{
+    (void)state;
+    struct net *net = larger(), *out, *same;
+    struct prune_options o = {.scope = PRUNE_LOCAL, .ratio = 0.3, .least = 1, .align = 4};
+    char why[200] = "";
+
+    /* 6, 8 and 11 stay, rounded up to 8, 8 and 12 */
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    widths_are(out, 8, 8, 12);
+    /* the one that came back is the best of those that had gone: the same as taking 4 of 16 */
+    assert_int_equal(
+        prune_channels(net,
+                       &(struct prune_options){.scope = PRUNE_LOCAL, .ratio = 0.25, .least = 1},
+                       &same, NULL, 0),
+        0);
+    widths_are(same, 6, 9, 12);
+    assert_memory_equal(out->params + out->layers[5].bias, same->params + same->layers[5].bias,
+                        12 * sizeof(float));
+    net_free(same);
+    net_free(out);
+    assert_int_equal(prune_protect(net, "conv2,dense1", &o, why, sizeof(why)), 0);
+    o.align = 0;
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    widths_are(out, 6, 12, 16);
+    net_free(out);
+    o.scope = PRUNE_GLOBAL; /* the ratio is that of channels not protected: 2.4 of 8 */
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), 0);
+    widths_are(out, 6, 12, 16);
+    net_free(out);
+    const char *const wrong[] = {"conv3", "pool1", "conv", "conv1,,conv2", ",", "conv11"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_int_equal(prune_protect(net, wrong[i], &o, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "'conv11'"));
+    struct prune_options target = {.least = 2, .align = 8, .target_params = 1500};
+    assert_int_equal(prune_channels(net, &target, &out, NULL, 0), 0);
+    assert_true(out->param_count <= 1500);
+    assert_int_equal(out->layers[0].out_channels, 8);
+    assert_true(out->layers[2].out_channels == 8 || out->layers[2].out_channels == 12);
+    assert_int_equal(out->layers[5].out_channels % 8, 0);
+    net_free(out);
+    net_free(net);
+}
+
+static void test_random_is_seeded(void **state)
+{
+    (void)state;
+    struct net *net = larger(), *a, *b, *c;
+    struct prune_options o = {.criterion = PRUNE_RANDOM, .ratio = 0.5, .least = 2, .seed = 1};
+
+    assert_int_equal(prune_channels(net, &o, &a, NULL, 0), 0);
+    assert_int_equal(prune_channels(net, &o, &b, NULL, 0), 0);
+    o.seed = 2;
+    assert_int_equal(prune_channels(net, &o, &c, NULL, 0), 0);
+    assert_true(a->param_count == b->param_count &&
+                !memcmp(a->params, b->params, a->param_count * sizeof(float)));
+    assert_true(a->param_count != c->param_count ||
+                memcmp(a->params, c->params, a->param_count * sizeof(float)) != 0);
+    net_free(a);
+    net_free(b);
+    net_free(c);
+    net_free(net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_by_hand),
                                        cmocka_unit_test(test_zero_channels_do_not_matter),
-                                       cmocka_unit_test(test_target_and_limits)};
+                                       cmocka_unit_test(test_target_and_limits),
+                                       cmocka_unit_test(test_norms_by_hand),
+                                       cmocka_unit_test(test_taylor_by_hand),
+                                       cmocka_unit_test(test_local_takes_the_same_share),
+                                       cmocka_unit_test(test_align_and_protect),
+                                       cmocka_unit_test(test_random_is_seeded)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

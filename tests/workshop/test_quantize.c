@@ -18,11 +18,8 @@
 #include "inference/workshop/net_random.h"
 #include "inference/workshop/quantize.h"
 #include "inference/workshop/runner.h"
-#include "inference/workshop/train.h"
+#include "workshop/lib_small.h"
 #include "workshop/lib_synthetic.h"
-
-#define CLASSES 4
-#define WINDOW 96
 
 /* --- Thresholds --- */
 
@@ -99,75 +96,6 @@ static void test_multiplier(void **state)
 
 /* --- A small trained network --- */
 
-static const char labels[CLASSES][MODEL_LABEL_BYTES] = {"made-up-0", "made-up-1", "made-up-2",
-                                                        "made-up-3"};
-
-static struct model description(void)
-{
-    struct model m = {.version = 3,
-                      .family = "test",
-                      .window = WINDOW,
-                      .period_ms = 1000,
-                      .hop = 8,
-                      .head = MODEL_SOFTMAX,
-                      .min_activity_w = 5.0f,
-                      .channel_count = 3,
-                      .class_count = CLASSES,
-                      .labels = labels,
-                      .meta = "attribution=none\n"};
-    m.channels[0] = (struct model_channel){.feature = MODEL_LOG, .full = 4000.0f};
-    m.channels[1] = (struct model_channel){.feature = MODEL_LOG_DIFF, .full = 4000.0f};
-    m.channels[2] = (struct model_channel){.feature = MODEL_LINEAR, .full = 500.0f};
-    return m;
-}
-
-static struct net *small_net(const struct model *m, const struct dataset *d)
-{
-    const struct net_spec spec = {.head = MODEL_SOFTMAX,
-                                  .window = WINDOW,
-                                  .channels = m->channel_count,
-                                  .class_count = CLASSES,
-                                  .conv_count = 2,
-                                  .conv = {{8, 5, 2}, {12, 5, 4}},
-                                  .hidden_count = 1,
-                                  .hidden = {16},
-                                  .norm = 1};
-    struct train_options o;
-    struct train_result result;
-    struct net *net, *folded;
-
-    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
-    net_init(net, 1);
-    train_defaults(&o);
-    o.epochs = 6;
-    o.epoch_windows = 1280;
-    o.batch = 64;
-    o.shift = 8;
-    o.onset_samples = 8;
-    o.threads = 2;
-    o.quiet = 1;
-    assert_int_equal(train_run(net, m->channels, d, NULL, &o, &result, NULL, 0), 0);
-    assert_int_equal(convert_fold(net, &folded), 0);
-    net_free(net);
-    return folded;
-}
-
-static struct quantized *quantized_of(const struct net *net, struct model *m,
-                                      const struct dataset *d, double percentile,
-                                      enum quantize_rounding rounding)
-{
-    struct quantize_range ranges[MODEL_MAX_LAYERS];
-    struct quantized *q;
-    char why[256] = "";
-
-    assert_int_equal(convert_to_model(net, m), 0);
-    assert_int_equal(quantize_calibrate(net, m->channels, d, 256, percentile, 1, ranges), 0);
-    if (quantize_net(net, m, ranges, rounding, &q, why, sizeof(why)) ||
-        quantize_golden(q, d, 8, 1, why, sizeof(why)))
-        fail_msg("%s", why);
-    return q;
-}
-
 /* Share of d's windows on which the file of q, read back, and the FP32 model have the same first
  * class. */
 static double agreement(struct quantized *q, const struct model *fp32, const struct dataset *d)
@@ -177,7 +105,7 @@ static double agreement(struct quantized *q, const struct model *fp32, const str
     void *data;
     size_t size, same = 0;
     char why[256] = "";
-    float watts[WINDOW + 1], p[CLASSES], r[CLASSES];
+    float watts[SMALL_WINDOW + 1], p[SMALL_CLASSES], r[SMALL_CLASSES];
 
     if (model_encode(quantize_model(q), &data, &size, why, sizeof(why)) ||
         model_decode(data, size, &decoded, why, sizeof(why)) ||
@@ -188,7 +116,7 @@ static double agreement(struct quantized *q, const struct model *fp32, const str
         dataset_copy(d, &d->windows[i], 0, watts);
         runner_windows(a, watts, 1, p);
         runner_windows(b, watts, 1, r);
-        for (uint32_t c = 1; c < CLASSES; c++) {
+        for (uint32_t c = 1; c < SMALL_CLASSES; c++) {
             x = p[c] > p[x] ? c : x;
             y = r[c] > r[y] ? c : y;
         }
@@ -204,15 +132,15 @@ static double agreement(struct quantized *q, const struct model *fp32, const str
 static void test_int8_agrees_with_fp32(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1),
-                   *unseen = synthetic_dataset(CLASSES, 3, 600, WINDOW, 12, 2);
-    struct model m = description();
-    struct net *net = small_net(&m, d);
-    const double percentiles[2] = {100.0, 99.99};
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 4, 600, SMALL_WINDOW, 24, 1),
+                   *unseen = synthetic_dataset(SMALL_CLASSES, 3, 600, SMALL_WINDOW, 12, 2);
+    struct model m = small_model();
+    struct net *net = small_trained(&m, d);
+    const double percentiles[3] = {100.0, 99.99, 100.0};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) { /* nearest, level, fit */
         struct quantized *q =
-            quantized_of(net, &m, d, percentiles[i], i ? QUANTIZE_LEVEL : QUANTIZE_NEAREST);
+            small_quantized(net, &m, d, percentiles[i], (enum quantize_rounding)i);
         double same = agreement(q, &m, unseen);
         if (same < 0.97)
             fail_msg("INT8 and FP32 agree on %.3f of the windows", same);
@@ -226,10 +154,10 @@ static void test_int8_agrees_with_fp32(void **state)
 static void test_golden_reproduce(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
-    struct model m = description(), *decoded;
-    struct net *net = small_net(&m, d);
-    struct quantized *q = quantized_of(net, &m, d, 100.0, QUANTIZE_NEAREST);
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 4, 600, SMALL_WINDOW, 24, 1);
+    struct model m = small_model(), *decoded;
+    struct net *net = small_trained(&m, d);
+    struct quantized *q = small_quantized(net, &m, d, 100.0, QUANTIZE_NEAREST);
     struct engine *e;
     void *data;
     size_t size;
@@ -253,9 +181,9 @@ static void test_golden_reproduce(void **state)
 static void test_odd_channels(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
-    struct model m = description();
-    struct net *net = small_net(&m, d);
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 4, 600, SMALL_WINDOW, 24, 1);
+    struct model m = small_model();
+    struct net *net = small_trained(&m, d);
     const struct net_layer *conv = &net->layers[0], *dense = &net->layers[5];
     const size_t fan_in = conv->weight_count / conv->out_channels;
 
@@ -269,9 +197,11 @@ static void test_odd_channels(void **state)
     net->params[conv->bias + 2] = 0.5f;
     memset(net->params + dense->weights, 0, dense->in_channels * sizeof(float));
     net->params[dense->bias] = 3.0f; /* a constant unit */
-    struct quantized *q = quantized_of(net, &m, d, 100.0, QUANTIZE_NEAREST);
-    assert_true(agreement(q, &m, d) >= 0.95);
-    quantize_free(q);
+    for (int rounding = QUANTIZE_NEAREST; rounding <= QUANTIZE_FIT; rounding++) {
+        struct quantized *q = small_quantized(net, &m, d, 100.0, (enum quantize_rounding)rounding);
+        assert_true(agreement(q, &m, d) >= 0.95);
+        quantize_free(q);
+    }
     net_free(net);
     synthetic_free(d);
 }
@@ -280,13 +210,15 @@ static void test_odd_channels(void **state)
 static void test_all_zero(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 1, 300, WINDOW, 24, 1);
-    struct model m = description();
-    struct net *net = small_net(&m, d);
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 1, 300, SMALL_WINDOW, 24, 1);
+    struct model m = small_model();
+    struct net *net = small_trained(&m, d);
     memset(net->params, 0, net->param_count * sizeof(float));
-    struct quantized *q = quantized_of(net, &m, d, 99.9, QUANTIZE_NEAREST);
-    assert_true(agreement(q, &m, d) >= 1.0);
-    quantize_free(q);
+    for (int rounding = QUANTIZE_NEAREST; rounding <= QUANTIZE_FIT; rounding++) {
+        struct quantized *q = small_quantized(net, &m, d, 99.9, (enum quantize_rounding)rounding);
+        assert_true(agreement(q, &m, d) >= 1.0);
+        quantize_free(q);
+    }
     net_free(net);
     synthetic_free(d);
 }
@@ -296,14 +228,14 @@ static void test_all_zero(void **state)
 static void test_rounding(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 1, 300, WINDOW, 24, 1);
-    struct model m = description();
-    struct net *net = small_net(&m, d);
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 1, 300, SMALL_WINDOW, 24, 1);
+    struct model m = small_model();
+    struct net *net = small_trained(&m, d);
     const struct net_layer *conv = &net->layers[2];
     const uint32_t in = conv->in_channels, taps = conv->taps;
 
     for (int rounding = QUANTIZE_NEAREST; rounding <= QUANTIZE_LEVEL; rounding++) {
-        struct quantized *q = quantized_of(net, &m, d, 100.0, (enum quantize_rounding)rounding);
+        struct quantized *q = small_quantized(net, &m, d, 100.0, (enum quantize_rounding)rounding);
         const struct model_layer *l = &quantize_model(q)->layers[2];
         for (uint32_t o = 0; o < conv->out_channels; o++) {
             for (uint32_t c = 0; c < in; c++) {
@@ -329,32 +261,72 @@ static void test_rounding(void **state)
 static void test_calibration_narrows(void **state)
 {
     (void)state;
-    struct dataset *d = synthetic_dataset(CLASSES, 4, 600, WINDOW, 24, 1);
-    struct model m = description();
-    struct net *net = small_net(&m, d);
-    struct quantize_range all[MODEL_MAX_LAYERS], most[MODEL_MAX_LAYERS];
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 4, 600, SMALL_WINDOW, 24, 1);
+    struct model m = small_model();
+    struct net *net = small_trained(&m, d);
+    struct quantize_sample sample = small_sample(&m, d, 128);
+    struct quantize_range all[MODEL_MAX_LAYERS], most[MODEL_MAX_LAYERS], best[MODEL_MAX_LAYERS];
 
-    assert_int_equal(quantize_calibrate(net, m.channels, d, 128, 100.0, 1, all), 0);
-    assert_int_equal(quantize_calibrate(net, m.channels, d, 128, 99.0, 1, most), 0);
+    assert_int_equal(quantize_calibrate(net, m.channels, &sample, QUANTIZE_MINMAX, 0, all), 0);
+    assert_int_equal(quantize_calibrate(net, m.channels, &sample, QUANTIZE_PERCENTILE, 99.0, most),
+                     0);
+    assert_int_equal(quantize_calibrate(net, m.channels, &sample, QUANTIZE_MSE, 0, best), 0);
     for (uint32_t i = 0; i < net->layer_count; i++) {
         if (net->layers[i].relu) {
-            assert_true(all[i].low == 0.0f && most[i].low == 0.0f);
+            assert_true(all[i].low == 0.0f && most[i].low == 0.0f && best[i].low == 0.0f);
             assert_true(most[i].high > 0.0f && most[i].high < all[i].high);
+            assert_true(best[i].high > 0.0f && best[i].high <= all[i].high);
         } else if (!net->layers[i].weight_count) {
-            assert_true(all[i].high == all[i - 1].high);
+            assert_true(all[i].high == all[i - 1].high && best[i].high == best[i - 1].high);
         }
     }
+    quantize_sample_free(&sample);
     net_free(net);
     synthetic_free(d);
 }
 
+/* A layer that passes its input on, seen in windows that are at 40 W but for one sample at 4000 W:
+ * cutting that off costs more than rounding does, unless it is rare enough. */
+static void test_mse_weighs_clipping_against_rounding(void **state)
+{
+    (void)state;
+    const struct net_spec spec = {.head = MODEL_SOFTMAX,
+                                  .window = 1,
+                                  .channels = 1,
+                                  .class_count = 1,
+                                  .hidden_count = 1,
+                                  .hidden = {1}};
+    const struct model_channel channel = {.feature = MODEL_LINEAR, .full = 4000.0f};
+    const uint32_t counts[2] = {100, 1000000}; /* rounding 1/255^2/12 against 1/count: 780300 */
+    struct net *net;
+
+    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
+    net->params[net->layers[1].weights] = 1.0f;
+    for (int k = 0; k < 2; k++) {
+        struct quantize_sample sample = {.windows = counts[k]};
+        struct quantize_range ranges[MODEL_MAX_LAYERS];
+        sample.watts = calloc(counts[k], 2 * sizeof(float));
+        assert_non_null(sample.watts);
+        for (uint32_t i = 0; i < counts[k]; i++)
+            sample.watts[2 * i + 1] = i ? 40.0f + (float)(i % 8) : 4000.0f;
+        assert_int_equal(quantize_calibrate(net, &channel, &sample, QUANTIZE_MSE, 0, ranges), 0);
+        assert_true(k ? ranges[1].high < 0.9f : ranges[1].high > 0.9f);
+        free(sample.watts);
+    }
+    net_free(net);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_thresholds),         cmocka_unit_test(test_threshold_is_sharp),
-        cmocka_unit_test(test_multiplier),         cmocka_unit_test(test_int8_agrees_with_fp32),
-        cmocka_unit_test(test_golden_reproduce),   cmocka_unit_test(test_odd_channels),
-        cmocka_unit_test(test_all_zero),           cmocka_unit_test(test_rounding),
-        cmocka_unit_test(test_calibration_narrows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_thresholds),
+                                       cmocka_unit_test(test_threshold_is_sharp),
+                                       cmocka_unit_test(test_multiplier),
+                                       cmocka_unit_test(test_int8_agrees_with_fp32),
+                                       cmocka_unit_test(test_golden_reproduce),
+                                       cmocka_unit_test(test_odd_channels),
+                                       cmocka_unit_test(test_all_zero),
+                                       cmocka_unit_test(test_rounding),
+                                       cmocka_unit_test(test_calibration_narrows),
+                                       cmocka_unit_test(test_mse_weighs_clipping_against_rounding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
