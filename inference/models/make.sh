@@ -13,14 +13,13 @@ data=$1 out=$2 nilm_model=${3:-nilm-model}
 attribution="Contains information from the tracebase data set, which is made available at http://www.tracebase.org under the Open Database License (ODbL)."
 mkdir -p "$out"
 
-# How each INT8 model rounds its weights is what the validation part liked better.
-make_family() { # SPLIT PREFIX "TRAIN OPTIONS" "FINETUNE OPTIONS" "SECOND FINETUNE OPTIONS" ROUNDING PRUNED-ROUNDING
+make_family() { # SPLIT PREFIX "TRAIN OPTIONS" "FINETUNE OPTIONS" "SECOND FINETUNE OPTIONS"
     local split=$1 name=$out/$2
     # shellcheck disable=SC2086 # the options are words
     [ -f "$name-fp32.nilm" ] || "$nilm_model" train --data "$data" --out "$name-fp32.nilm" --split "$split" $3 \
         --seed 1 --version 1 --attribution "$attribution" | tee "$name-fp32.txt"
     [ -f "$name-int8.nilm" ] || "$nilm_model" quantize --model "$name-fp32.nilm" --data "$data" \
-        --out "$name-int8.nilm" --rounding "$6" --seed 1 | tee "$name-int8.txt"
+        --out "$name-int8.nilm" --rounding fit --calibration mse --seed 1 | tee "$name-int8.txt"
     # --least 16 keeps the whole first layer: it costs next to nothing, and it is what measures the level
     [ -f "$name-cut-fp32.nilm" ] || "$nilm_model" prune --model "$name-fp32.nilm" --out "$name-cut-fp32.nilm" \
         --target-params 60000 --least 16 --version 2 | tee "$name-cut-fp32.txt"
@@ -31,17 +30,17 @@ make_family() { # SPLIT PREFIX "TRAIN OPTIONS" "FINETUNE OPTIONS" "SECOND FINETU
     [ -f "$name-pruned-fp32.nilm" ] || "$nilm_model" finetune --model "$name-tuned-fp32.nilm" --data "$data" \
         --out "$name-pruned-fp32.nilm" $5 --rate 0.0015 --seed 3 | tee "$name-pruned-fp32.txt"
     [ -f "$name-pruned-int8.nilm" ] || "$nilm_model" quantize --model "$name-pruned-fp32.nilm" --data "$data" \
-        --out "$name-pruned-int8.nilm" --rounding "$7" --golden 4 --seed 1 | tee "$name-pruned-int8.txt"
+        --out "$name-pruned-int8.nilm" --rounding fit --calibration mse --golden 4 --seed 1 | tee "$name-pruned-int8.txt"
     for kind in fp32 int8 pruned-fp32 pruned-int8; do
         "$nilm_model" eval --model "$name-$kind.nilm" --data "$data" --split "$split" --part test --json --quiet \
             >"$name-$kind.json"
     done
 }
 
-make_family day identify "--epochs 32" "--epochs 32" "--epochs 14" nearest level
+make_family day identify "--epochs 32" "--epochs 32" "--epochs 14"
 # Devices of unknown make: a wider variation of power, and shorter training.
 device="--epoch-windows 50000 --gain 0.25 --dropout 0.2"
-make_family device device "--epochs 12 $device" "--epochs 8 $device" "--epochs 4 $device" nearest level
+make_family device device "--epochs 12 $device" "--epochs 8 $device" "--epochs 4 $device"
 for kind in int8 pruned-int8; do
     "$nilm_model" bench --model "$out/identify-$kind.nilm" --json >"$out/bench-$kind.json"
 done
