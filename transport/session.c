@@ -262,9 +262,10 @@ static void on_lost(struct link *l, const struct mailbox_note *note, struct link
                  reason_text(note->reason), note->reason);
     else if (status.phase == CHANNEL_CLOSED && status.text[0])
         snprintf(event->text, sizeof event->text, "session lost: %s", status.text);
-    else
+    else /* Paho gave up while the channel stood: it does not say which of the two it was */
         snprintf(event->text, sizeof event->text,
-                 "session lost: the broker did not answer within the keepalive time");
+                 "session lost: the broker did not answer within the keepalive time, or sent "
+                 "something that is not MQTT");
     go_down(l, event, 0);
 }
 
