@@ -146,6 +146,9 @@ start_broker() {
     echo "demo.sh: mosquitto did not start: $(tail -n 3 broker.log)" >&2
     exit 2
 }
+outbox_rows() {
+    "$nilmctl" outbox --config etc/nilmd.conf --json | grep -o '"rows":[ ]*[0-9]*' | head -n 1 | grep -o '[0-9]*$'
+}
 operator=(--broker "$url" --ca pki/ca.pem --cert pki/operator.pem --key pki/operator.key)
 start_broker
 began=$SECONDS
@@ -166,14 +169,14 @@ kill -KILL $broker_pid && wait $broker_pid 2>/dev/null || true
 broker_pid=
 sleep $((third / 2))
 "$nilmctl" outbox --config etc/nilmd.conf
-waiting=$("$nilmctl" outbox --config etc/nilmd.conf --json | grep -o '"rows":[ ]*[0-9]*' | head -n 1 | grep -o '[0-9]*$')
+waiting=$(outbox_rows)
 sleep $((third / 2))
 
 say "The broker is back; the outbox drains"
 start_broker
 drained=0
 for _ in $(seq 60); do
-    rows=$("$nilmctl" outbox --config etc/nilmd.conf --json | grep -o '"rows":[ ]*[0-9]*' | head -n 1 | grep -o '[0-9]*$')
+    rows=$(outbox_rows)
     [ "$rows" -gt 2 ] || { drained=1; break; }
     sleep 1
 done

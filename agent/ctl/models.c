@@ -41,8 +41,8 @@ static void show_model(cJSON *list, const char *place, const char *role, struct 
     cJSON_AddItemToArray(list, o);
 }
 
-/* The slots; only when something was ever pushed: opening would make the folder. Returns 1 when one
- * is active and good, 0 when none is active, -1 when the active one does not verify. */
+/* The slots. Returns 1 when one is active and good, 0 when none is active, -1 when the active one
+ * does not verify. */
 static int show_slots(const struct config *c, cJSON *list)
 {
     struct slots *slots = NULL;
