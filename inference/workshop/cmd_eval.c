@@ -4,6 +4,7 @@
 #include "inference/workshop/dataset.h"
 #include "inference/workshop/metrics.h"
 #include "inference/workshop/runner.h"
+#include "inference/workshop/train_command.h"
 #include "inference/workshop/workshop.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct eval {
     struct dataset *dataset;
     float *probabilities; /* [window_count][class_count] */
     struct metrics *metrics;
+    uint32_t devices[MODEL_MAX_CLASSES]; /* whose windows are in the part, by class */
     double latency_us;
     uint64_t size_bytes, rejected;
 };
@@ -137,6 +139,8 @@ static int score(struct eval *e)
 {
     uint32_t classes = e->model->class_count;
     int rc = metrics_create(classes, &e->metrics);
+    if (rc == 0)
+        rc = dataset_devices(e->dataset, e->devices);
     for (size_t i = 0; rc == 0 && i < e->dataset->window_count; i++) {
         const float *p = e->probabilities + i * classes;
         float best = 0;
@@ -172,7 +176,6 @@ static void add_confusion(const struct eval *e, cJSON *object)
     }
 }
 
-static const char *const splits[] = {"none", "day", "device", NULL};
 static const char *const parts[] = {"train", "valid", "test", "all", NULL};
 
 /* True when the model's own record says that training left these traces alone: it was trained on
@@ -182,9 +185,10 @@ static int is_unseen(const struct eval *e)
 {
     char split[16], seed[24], own_seed[24];
     snprintf(own_seed, sizeof own_seed, "%llu", (unsigned long long)e->options.split_seed);
-    return e->options.split != SPLIT_NONE && e->options.part == PART_TEST &&
+    return e->options.split != SPLIT_NONE && e->options.split != SPLIT_RANDOM &&
+           e->options.part == PART_TEST &&
            model_meta(e->model, "split", split, sizeof split) == 0 &&
-           strcmp(split, splits[e->options.split]) == 0 &&
+           strcmp(split, train_splits[e->options.split]) == 0 &&
            model_meta(e->model, "split_seed", seed, sizeof seed) == 0 &&
            strcmp(seed, own_seed) == 0;
 }
@@ -196,7 +200,8 @@ static int print_json(const struct eval *e)
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "model", e->model_path);
     cJSON_AddStringToObject(o, "dtype", e->model->dtype == MODEL_INT8 ? "int8" : "fp32");
-    cJSON_AddStringToObject(o, "split", splits[e->options.split]);
+    cJSON_AddStringToObject(o, "split", train_splits[e->options.split]);
+    cJSON_AddBoolToObject(o, "weak_split", e->options.split == SPLIT_RANDOM);
     cJSON_AddStringToObject(o, "part", parts[e->options.part]);
     cJSON_AddBoolToObject(o, "unseen", is_unseen(e));
     cJSON_AddNumberToObject(o, "windows", (double)m->windows);
@@ -223,6 +228,7 @@ static int print_json(const struct eval *e)
         add_decimal(item, "recall", k->recall, 6);
         add_decimal(item, "f1", k->f1, 6);
         cJSON_AddNumberToObject(item, "support", (double)k->support);
+        cJSON_AddNumberToObject(item, "devices", e->devices[c]);
         cJSON_AddItemToArray(list, item);
         present += k->support > 0;
     }
@@ -256,14 +262,16 @@ static void print_confusion(const struct eval *e)
 static void print_table(const struct eval *e)
 {
     const struct metrics *m = e->metrics;
-    printf("%-26s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "support");
+    printf("%-26s %9s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "support",
+           "devices");
     for (uint32_t c = 0; c < m->class_count; c++) {
         const struct metrics_class *k = &m->classes[c];
         if (k->support > 0)
-            printf("%3u %-22.22s %9.3f %9.3f %9.3f %9llu\n", c, e->model->labels[c], k->precision,
-                   k->recall, k->f1, (unsigned long long)k->support);
+            printf("%3u %-22.22s %9.3f %9.3f %9.3f %9llu %9u\n", c, e->model->labels[c],
+                   k->precision, k->recall, k->f1, (unsigned long long)k->support, e->devices[c]);
         else
-            printf("%3u %-22.22s %9s %9s %9s %9s\n", c, e->model->labels[c], "-", "-", "-", "0");
+            printf("%3u %-22.22s %9s %9s %9s %9s %9s\n", c, e->model->labels[c], "-", "-", "-", "0",
+                   "0");
     }
     printf("\n%llu windows of %zu files, %zu windows of unknown classes, %llu below the reject "
            "threshold\n",
@@ -273,7 +281,9 @@ static void print_table(const struct eval *e)
         printf("left out: %zu unreadable files, %zu filed under several classes, %llu bad lines\n",
                e->dataset->skipped_files, e->dataset->ambiguous_files,
                (unsigned long long)e->dataset->bad_lines);
-    if (!is_unseen(e))
+    if (e->options.split == SPLIT_RANDOM)
+        printf("weak: windows of one day are on both sides of a random split\n");
+    else if (!is_unseen(e))
         printf("not known to be unseen: the model's record does not say that training left these "
                "traces out\n");
     printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f\n", m->accuracy,
@@ -305,8 +315,10 @@ static int parse(struct eval *e, int argc, char **argv)
         {.name = "split",
          .type = CLI_CHOICE,
          .value = &split,
-         .choices = splits,
-         .help = "keep days or devices apart as training did"},
+         .choices = train_splits,
+         .help = "keep days or devices apart as training did; random is weak: windows of one day "
+                 "are on both "
+                 "sides"},
         {.name = "part",
          .type = CLI_CHOICE,
          .value = &part,
@@ -360,7 +372,7 @@ static int parse(struct eval *e, int argc, char **argv)
     d->split = (enum dataset_split)split;
     d->part = (enum dataset_part)(split != SPLIT_NONE && !options[3].given ? PART_TEST : part);
     if (rc == CLI_RUN && split == SPLIT_NONE && part != PART_ALL)
-        return cli_fail(CLI_USAGE, "eval: --part %s needs --split day or device", parts[part]);
+        return cli_fail(CLI_USAGE, "eval: --part %s needs --split", parts[part]);
     if (!options[6].given)
         d->min_activity_w = -1; /* the model's */
     return rc;

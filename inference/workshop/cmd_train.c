@@ -67,6 +67,8 @@ static int describe(const struct request *r, const struct train_data *data, char
     m->meta = meta;
     if (r->attribution && train_command_meta(meta, "attribution", r->attribution))
         return -ENOSPC;
+    if (data->train->without && train_command_meta(meta, "without", data->train->without))
+        return -ENOSPC;
     return train_command_meta_data(meta, &r->data);
 }
 
@@ -147,6 +149,10 @@ int workshop_train(int argc, char **argv)
         {"min-activity", CLI_FLOAT, &r.data.min_activity_w, "W",
          "a window below this is off, and not used", 0, 1e6, NULL, 0, 0},
         {"min-traces", CLI_UINT, &r.data.min_traces, "N", "classes with fewer traces are left out",
+         0, 0, NULL, 0, 0},
+        {"without", CLI_STRING, &r.data.without, "LIST",
+         "classes left out, to calibrate unknown with (reject): names separated by commas, or K/N: "
+         "number K and every N-th from there",
          0, 0, NULL, 0, 0},
         {"features", CLI_STRING, &r.features, "LIST",
          "input channels: linear, log, log-diff, each with :W for a full scale of its own", 0, 0,

@@ -60,9 +60,11 @@ static int add_segment(struct loaded *l, const struct dataset_file *file)
         return -ENOMEM;
     l->segments = segments;
     struct dataset_trace *s = &segments[l->count++];
-    *s = (struct dataset_trace){
-        .path = strdup(file->path), .device = strdup(file->device), .label = file->label};
-    return s->path && s->device ? 0 : -ENOMEM;
+    *s = (struct dataset_trace){.path = strdup(file->path),
+                                .device = strdup(file->device),
+                                .key = strdup(file->key),
+                                .label = file->label};
+    return s->path && s->device && s->key ? 0 : -ENOMEM;
 }
 
 /* Room doubles whenever the count is a power of two, so no capacity needs keeping. */
@@ -88,6 +90,7 @@ static void free_trace(struct dataset_trace *s)
 {
     free(s->path);
     free(s->device);
+    free(s->key);
     free(s->watts);
     free(s->gap);
 }
@@ -266,16 +269,23 @@ static int add_window(struct dataset *d, size_t *room, struct dataset_window win
 static int find_windows(struct dataset *d)
 {
     const struct dataset_options *o = &d->options;
+    const int draw = o->split == SPLIT_RANDOM && o->part != PART_ALL;
     struct prefix p = {0};
     size_t room = 0;
+    uint32_t number = 0; /* of the window in its file, which may have several traces */
     int rc = 0;
     for (size_t t = 0; rc == 0 && t < d->trace_count; t++) {
         const struct dataset_trace *s = &d->traces[t];
         rc = fill_prefix(&p, s, o->min_activity_w);
-        for (uint64_t start = 0; rc == 0 && start + o->window <= s->count; start += o->stride) {
+        if (t == 0 || strcmp(s->path, d->traces[t - 1].path) != 0)
+            number = 0;
+        for (uint64_t start = 0; rc == 0 && start + o->window <= s->count;
+             start += o->stride, number++) {
             uint32_t active = p.active[start + o->window] - p.active[start];
             uint32_t gaps = p.gaps[start + o->window] - p.gaps[start];
             if (active < o->min_active_samples || (float)gaps > o->max_gap_share * (float)o->window)
+                continue;
+            if (draw && dataset_files_window_part(s->path, number, o->split_seed) != o->part)
                 continue;
             rc = add_window(d, &room,
                             (struct dataset_window){
@@ -285,83 +295,6 @@ static int find_windows(struct dataset *d)
     free(p.active);
     free(p.gaps);
     return rc;
-}
-
-/* --- classes --- */
-
-#define NO_CLASS UINT32_MAX
-
-/* Classes of the folder that stay when the options name none: those with enough traces and a
- * window. */
-static int choose_classes(struct dataset *d, const struct dataset_folder *f, uint32_t *map)
-{
-    uint64_t traces[256] = {0}, windows[256] = {0};
-    for (size_t i = 0; i < f->count; i++)
-        traces[f->files[i].label] += !f->files[i].ambiguous;
-    for (size_t i = 0; i < d->window_count; i++)
-        windows[d->windows[i].label]++;
-    for (uint32_t c = 0; c < f->class_count; c++) {
-        int keep =
-            d->options.min_traces == 0 || (traces[c] >= d->options.min_traces && windows[c] > 0);
-        map[c] = keep ? d->class_count : NO_CLASS;
-        if (keep)
-            memcpy(d->labels[d->class_count++], f->labels[c], DATASET_LABEL_BYTES);
-    }
-    return 0;
-}
-
-/* Classes are the asked ones; every one may occur once. */
-static int use_asked_classes(struct dataset *d, const struct dataset_folder *f, uint32_t *map)
-{
-    d->class_count = d->options.label_count;
-    memcpy(d->labels, d->options.labels, d->class_count * sizeof *d->labels);
-    for (uint32_t c = 0; c < f->class_count; c++) {
-        map[c] = NO_CLASS;
-        for (uint32_t k = 0; k < d->class_count && map[c] == NO_CLASS; k++) {
-            if (strncmp(f->labels[c], d->labels[k], DATASET_LABEL_BYTES) == 0)
-                map[c] = k;
-        }
-    }
-    return 0;
-}
-
-/* Gives traces and windows the dataset's class numbers. Windows of other classes are dropped; when
- * classes were asked for, they are counted. */
-static int map_classes(struct dataset *d, const struct dataset_folder *f)
-{
-    uint32_t map[256];
-    size_t kept = 0;
-    uint32_t most =
-        d->options.label_count > f->class_count ? d->options.label_count : f->class_count;
-    d->labels = calloc((size_t)most + 1, sizeof *d->labels);
-    if (d->labels == NULL)
-        return -ENOMEM;
-    if (d->options.label_count > 0)
-        use_asked_classes(d, f, map);
-    else
-        choose_classes(d, f, map);
-    for (size_t i = 0; i < d->window_count; i++) {
-        struct dataset_window w = d->windows[i];
-        w.label = map[w.label];
-        if (w.label != NO_CLASS)
-            d->windows[kept++] = w;
-        else
-            d->unknown_windows += d->options.label_count > 0;
-    }
-    d->window_count = kept;
-    /* traces of other classes stay in their places, empty: windows refer to traces by number */
-    for (size_t t = 0; t < d->trace_count; t++) {
-        struct dataset_trace *s = &d->traces[t];
-        s->label = map[s->label];
-        if (s->label == NO_CLASS) {
-            free(s->watts);
-            free(s->gap);
-            s->watts = NULL;
-            s->gap = NULL;
-            s->count = 0;
-        }
-    }
-    return 0;
 }
 
 /* --- loading --- */
@@ -418,8 +351,8 @@ static int choose_files(struct dataset *d, struct dataset_folder *f, struct job 
     for (size_t i = 0; i < f->count; i++) {
         struct dataset_file *file = &f->files[i];
         d->ambiguous_files += (size_t)file->ambiguous;
-        if (!file->ambiguous &&
-            (o->split == SPLIT_NONE || o->part == PART_ALL || file->part == o->part))
+        if (!file->ambiguous && (o->split == SPLIT_NONE || o->split == SPLIT_RANDOM ||
+                                 o->part == PART_ALL || file->part == o->part))
             job->files[job->count++] = file;
     }
     return 0;
@@ -452,8 +385,9 @@ int dataset_load(const char *dir, const struct dataset_options *options, struct 
     if (rc == 0)
         rc = find_windows(d);
     if (rc == 0)
-        rc = map_classes(d, &folder);
+        rc = dataset_classes_map(d, &folder, why, why_size);
     d->options.labels = NULL;
+    d->options.without = NULL;
     if (rc == 0 && job.count > 0 && d->files == 0) {
         rc = -EBADMSG;
         snprintf(why, why_size, "%s: none of %zu files is a trace", dir, job.count);
@@ -481,7 +415,10 @@ void dataset_free(struct dataset *d)
         free_trace(&d->traces[i]);
     free(d->traces);
     free(d->windows);
+    free(d->unknown);
     free(d->labels);
+    free(d->unknown_labels);
+    free(d->without);
     free(d);
 }
 

@@ -14,8 +14,16 @@
 #define DATASET_MAX_GAP_MS 60000 /* between readings: beyond it is a gap, in training as in the agent */
 
 /* How traces are kept apart. A trace (day file) is never on both sides, nor are two files of one device and day; under
- * SPLIT_DEVICE neither is a device of a class. The rule itself stands in dataset_split.c. */
-enum dataset_split { SPLIT_NONE = 0, SPLIT_DAY = 1, SPLIT_DEVICE = 2 };
+ * SPLIT_DEVICE and SPLIT_DEVICE_ONE neither is a device of a class. SPLIT_RANDOM is the weak one, for comparison with
+ * publications that use it: it draws single windows, so windows that overlap are on both sides. The rules themselves stand in
+ * dataset_split.c. */
+enum dataset_split {
+    SPLIT_NONE = 0,
+    SPLIT_DAY = 1,
+    SPLIT_DEVICE = 2,    /* a third of a class's devices is held out */
+    SPLIT_DEVICE_ONE = 3, /* one device of each class that has several; split_seed says which */
+    SPLIT_RANDOM = 4
+};
 enum dataset_part { PART_TRAIN = 0, PART_VALID = 1, PART_TEST = 2, PART_ALL = 3 };
 
 /* dataset_defaults fills this with what the project trains with; the reasons stand in dataset.c. */
@@ -33,6 +41,10 @@ struct dataset_options {
     /* When set (label_count > 0), classes are these in this order; others count into unknown_windows. */
     const char (*labels)[DATASET_LABEL_BYTES];
     uint32_t label_count;
+    /* Classes left out on purpose, to play the unknown: names separated by commas, or "K/N", number K and every N-th from
+     * there of those that would stay. NULL: none. Not looked at when labels are set. */
+    const char *without;
+    int keep_unknown; /* keep the windows of classes that are not used, in `unknown` */
     void (*progress)(void *context, size_t done, size_t total); /* files; may be NULL; called by the loading thread */
     void *context;
 };
@@ -41,6 +53,7 @@ struct dataset_options {
  * window spans it. */
 struct dataset_trace {
     char *path, *device; /* device: what stands before the date in the file name */
+    char *key;           /* the device whatever the pattern of the name (dataset_files.h) */
     uint32_t label;
     uint32_t count;   /* grid samples */
     float *watts;     /* [count]; gaps carry the fill value of resample.h */
@@ -53,14 +66,18 @@ struct dataset_window {
 };
 
 struct dataset {
-    struct dataset_options options; /* as given, with labels NULL (not kept) */
+    struct dataset_options options; /* as given, with labels and without NULL (not kept) */
     uint32_t class_count;
     char (*labels)[DATASET_LABEL_BYTES];
     struct dataset_trace *traces; /* by class, file name and time */
     size_t trace_count;
     struct dataset_window *windows; /* in the order of the traces */
     size_t window_count;
-    size_t unknown_windows;  /* of classes that are not among the asked ones */
+    size_t unknown_windows;  /* of classes that are not used, when labels were asked for or keep_unknown */
+    struct dataset_window *unknown; /* [unknown_windows], their label an index in unknown_labels; NULL without keep_unknown */
+    char (*unknown_labels)[DATASET_LABEL_BYTES];
+    uint32_t unknown_class_count;
+    char *without;           /* the classes that options.without left out, separated by commas; NULL: none */
     uint64_t bad_lines;      /* not readings: skipped */
     uint64_t backward_lines; /* readings whose time ran backwards: skipped */
     size_t files;            /* of this part that were read */
@@ -75,6 +92,9 @@ void dataset_defaults(struct dataset_options *options);
 int dataset_load(const char *dir, const struct dataset_options *options, struct dataset **out, char *why,
                  size_t why_size);
 void dataset_free(struct dataset *d);
+
+/* How many devices the windows of each class come from: out [class_count]. 0, -ENOMEM. */
+int dataset_devices(const struct dataset *d, uint32_t *out);
 
 /* Copies a window shifted by shift samples (clamped to the trace) with its predecessor: out [window + 1]. Samples before the
  * trace's first repeat it. */

@@ -37,4 +37,12 @@ void dataset_files_free(struct dataset_folder *f);
  * 0 or -ENOMEM. */
 int dataset_files_split(struct dataset_folder *f, enum dataset_split split, uint64_t seed);
 
+/* Decides which of the folder's classes are d's (labels), and gives traces and windows, which have the folder's class
+ * numbers, those of d. Windows of other classes are dropped or set apart (d->unknown), and counted when d->options asks for
+ * one or the other. 0, -EINVAL (options.without; why), -ENOMEM. */
+int dataset_classes_map(struct dataset *d, const struct dataset_folder *f, char *why, size_t why_size);
+
+/* SPLIT_RANDOM: the part of window `number` of the file, counted over all of its places, active or not. */
+enum dataset_part dataset_files_window_part(const char *path, uint32_t number, uint64_t seed);
+
 #endif

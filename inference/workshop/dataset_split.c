@@ -13,6 +13,13 @@
  * become more than half of the class. The smallest device never is too large, so there is always
  * one. Of the rest a tenth of the units is valid, as above.
  *
+ * SPLIT_DEVICE_ONE  The same with exactly one device held out: of those that are not passed over,
+ * in the order of a hash of (class, device), number (seed - 1) modulo their count. So seeds 1, 2,
+ * ... hold out one after the other.
+ *
+ * SPLIT_RANDOM  Windows are drawn, not files: a hash of (seed, class, file name, number of the
+ * window) gives seven tenths to training, one to validation, two to test.
+ *
  * The hash does not depend on other files, so a folder that grows keeps most of its assignment.
  */
 #include "inference/workshop/dataset_files.h"
@@ -90,15 +97,15 @@ static int by_hash(const void *a, const void *b)
 }
 
 /* Groups the files of the class into units and devices; files are sorted by key and date. */
-static void group(struct class_work *w, const char *label, uint64_t seed)
+static void group(struct class_work *w, const char *label, uint64_t seed, uint64_t device_seed)
 {
     w->unit_count = w->device_count = 0;
     for (size_t i = 0; i < w->file_count; i++) {
         const struct dataset_file *file = w->files[i];
         int new_device = i == 0 || strcmp(file->key, w->files[i - 1]->key) != 0;
         if (new_device) {
-            w->devices[w->device_count++] =
-                (struct device){.key = file->key, .hash = hash_name(seed, label, file->key, 0)};
+            w->devices[w->device_count++] = (struct device){
+                .key = file->key, .hash = hash_name(device_seed, label, file->key, 0)};
         }
         if (new_device || file->date != w->files[i - 1]->date) {
             w->units[w->unit_count++] =
@@ -136,6 +143,15 @@ static size_t share(size_t n, size_t tenths, size_t least)
     return n < least ? 0 : count > 0 ? count : 1;
 }
 
+static void hold_out_device(struct class_work *w, struct device *device)
+{
+    device->held_out = 1;
+    for (size_t k = 0; k < w->unit_count; k++) {
+        if (strcmp(w->units[k].key, device->key) == 0)
+            w->units[k].part = PART_TEST;
+    }
+}
+
 static void hold_out_devices(struct class_work *w)
 {
     size_t wanted = w->device_count / 3 > 0 ? w->device_count / 3 : 1, units = 0;
@@ -147,12 +163,26 @@ static void hold_out_devices(struct class_work *w)
     for (size_t i = 0; i < w->device_count && wanted > 0; i++) {
         if (2 * (units + order[i].units) > w->unit_count)
             continue;
-        order[i].held_out = 1;
+        hold_out_device(w, &order[i]);
         units += order[i].units;
         wanted--;
-        for (size_t k = 0; k < w->unit_count; k++) {
-            if (strcmp(w->units[k].key, order[i].key) == 0)
-                w->units[k].part = PART_TEST;
+    }
+}
+
+/* devices carry hashes without the seed here: it chooses the place in their order */
+static void hold_out_one(struct class_work *w, uint64_t seed)
+{
+    size_t eligible = 0;
+    if (w->device_count < 2)
+        return;
+    qsort(w->devices, w->device_count, sizeof *w->devices, by_hash);
+    for (size_t i = 0; i < w->device_count; i++)
+        eligible += 2 * w->devices[i].units <= w->unit_count;
+    size_t place = (size_t)((seed + eligible - 1) % eligible); /* the smallest is always eligible */
+    for (size_t i = 0; i < w->device_count; i++) {
+        if (2 * w->devices[i].units <= w->unit_count && place-- == 0) {
+            hold_out_device(w, &w->devices[i]);
+            return;
         }
     }
 }
@@ -161,13 +191,16 @@ static void split_class(struct class_work *w, const char *label, enum dataset_sp
                         uint64_t seed)
 {
     qsort(w->files, w->file_count, sizeof *w->files, by_key_and_date);
-    group(w, label, seed);
+    group(w, label, seed, split == SPLIT_DEVICE_ONE ? 0 : seed);
     qsort(w->units, w->unit_count, sizeof *w->units, by_device_and_hash);
     if (split == SPLIT_DAY) {
         spread(w, share(w->unit_count, 2, 3), PART_TEST);
         spread(w, share(w->unit_count, 1, 5), PART_VALID);
     } else {
-        hold_out_devices(w);
+        if (split == SPLIT_DEVICE_ONE)
+            hold_out_one(w, seed);
+        else
+            hold_out_devices(w);
         size_t left = 0;
         for (size_t i = 0; i < w->unit_count; i++)
             left += w->units[i].part == PART_TRAIN;
@@ -188,9 +221,10 @@ int dataset_files_split(struct dataset_folder *f, enum dataset_split split, uint
                            .units = malloc((f->count + 1) * sizeof *w.units),
                            .devices = malloc((f->count + 1) * sizeof *w.devices)};
     int rc = w.files && w.units && w.devices ? 0 : -ENOMEM;
+    int by_file = split != SPLIT_NONE && split != SPLIT_RANDOM;
     for (size_t i = 0; i < f->count; i++)
         f->files[i].part = PART_TRAIN;
-    for (size_t i = 0, end; rc == 0 && split != SPLIT_NONE && i < f->count; i = end) {
+    for (size_t i = 0, end; rc == 0 && by_file && i < f->count; i = end) {
         w.file_count = 0;
         for (end = i; end < f->count && f->files[end].label == f->files[i].label; end++) {
             if (!f->files[end].ambiguous)
@@ -202,4 +236,17 @@ int dataset_files_split(struct dataset_folder *f, enum dataset_split split, uint
     free(w.units);
     free(w.devices);
     return rc;
+}
+
+enum dataset_part dataset_files_window_part(const char *path, uint32_t number, uint64_t seed)
+{
+    const char *tail = path + strlen(path);
+    for (int slashes = 0; tail > path;
+         tail--) { /* CLASS/NAME: where the folder lies is no matter */
+        slashes += tail[-1] == '/';
+        if (slashes == 2)
+            break;
+    }
+    uint64_t place = hash_name(seed, tail, "", (int)number) % 10;
+    return place < 7 ? PART_TRAIN : place < 8 ? PART_VALID : PART_TEST;
 }

@@ -15,8 +15,7 @@
 
 #define TRAIN_META_BYTES 4096
 
-extern const char
-    *const train_splits[]; /* "none", "day", "device": the order of enum dataset_split */
+extern const char *const train_splits[]; /* names, in the order of enum dataset_split */
 
 /* The parts of a folder. valid and test are NULL under SPLIT_NONE, test also when it was not asked
  * for. */

@@ -93,7 +93,7 @@ static void test_units_are_not_divided(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 50; seed++) {
-        for (int split = SPLIT_DAY; split <= SPLIT_DEVICE; split++) {
+        for (int split = SPLIT_DAY; split <= SPLIT_DEVICE_ONE; split++) {
             begin();
             add_class("Lamp");
             add_days("A", 1, 20);
@@ -143,6 +143,67 @@ static void test_devices_are_held_out(void **state)
     }
 }
 
+/* Exactly one device of each class that has several, never most of the class; seeds 1 to n take one
+ * after the other. */
+static void test_one_device_is_held_out(void **state)
+{
+    static const int sizes[][6] = {
+        {5}, {4, 13}, {10, 10}, {1, 40}, {20, 24, 32}, {7, 4, 14, 13, 11, 40}, {1, 1, 1, 1, 1, 1}};
+    (void)state;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        int taken[6] = {0}, eligible = 0, total = 0, devices = 0;
+        for (; devices < 6 && sizes[s][devices] > 0; devices++)
+            total += sizes[s][devices];
+        for (int i = 0; i < devices; i++)
+            eligible += 2 * sizes[s][i] <= total;
+        for (uint64_t seed = 1; seed <= (uint64_t)(devices > 1 ? eligible : 3); seed++) {
+            int held = 0;
+            begin();
+            add_class("Kettle"); /* another class changes nothing */
+            add_days("K", 1, 3);
+            add_class("Lamp");
+            for (int i = 0; i < devices; i++) {
+                char key[8];
+                snprintf(key, sizeof key, "D%d", i);
+                add_days(key, 1, sizes[s][i]);
+            }
+            assert_int_equal(dataset_files_split(&folder, SPLIT_DEVICE_ONE, seed), 0);
+            for (size_t first = 3, end; first < folder.count; first = end) {
+                int test = files[first].part == PART_TEST;
+                for (end = first;
+                     end < folder.count && strcmp(files[end].key, files[first].key) == 0; end++)
+                    assert_int_equal(files[end].part == PART_TEST, test);
+                held += test;
+                taken[files[first].key[1] - '0'] += test;
+                if (test)
+                    assert_true(2 * (end - first) <= (size_t)total);
+            }
+            assert_int_equal(held, devices > 1);
+        }
+        for (int i = 0; devices > 1 && i < devices; i++)
+            assert_int_equal(taken[i], 2 * sizes[s][i] <= total);
+    }
+}
+
+/* Windows are drawn: each has one part, whatever folder the traces lie in, in the documented
+ * shares.
+ */
+static void test_random_shares(void **state)
+{
+    size_t parts[3] = {0}, differs = 0;
+    (void)state;
+    for (uint32_t i = 0; i < 20000; i++) {
+        enum dataset_part part = dataset_files_window_part("/a/complete/Lamp/x.csv", i, 1);
+        assert_int_equal(part, dataset_files_window_part("Lamp/x.csv", i, 1));
+        parts[part]++;
+        differs += part != dataset_files_window_part("/a/complete/Lamp/y.csv", i, 1);
+    }
+    assert_in_range(parts[PART_TRAIN], 13700, 14300);
+    assert_in_range(parts[PART_VALID], 1850, 2150);
+    assert_in_range(parts[PART_TEST], 3800, 4200);
+    assert_in_range(differs, 8500, 9900); /* 1 - (.49 + .01 + .04) = .46 of them */
+}
+
 /* What one class gets does not depend on other classes, and the seed matters. */
 static void test_pure_function(void **state)
 {
@@ -178,7 +239,7 @@ static void test_parts_of_real_sample(void **state)
         print_message("NILM_DATA is not set: skipped\n");
         skip();
     }
-    for (int split = SPLIT_DAY; split <= SPLIT_DEVICE; split++) {
+    for (int split = SPLIT_DAY; split <= SPLIT_DEVICE_ONE; split++) {
         struct dataset *part[4];
         size_t windows = 0, count = 0;
         for (int p = PART_TRAIN; p <= PART_ALL; p++) {
@@ -201,7 +262,7 @@ static void test_parts_of_real_sample(void **state)
         }
         assert_int_equal(windows, part[PART_ALL]->window_count);
         assert_int_equal(count, part[PART_ALL]->files);
-        if (split == SPLIT_DEVICE)
+        if (split != SPLIT_DAY)
             for (size_t i = 0; i < part[PART_TEST]->trace_count; i++)
                 for (size_t k = 0; k < part[PART_TRAIN]->trace_count; k++) {
                     const struct dataset_trace *a = &part[PART_TEST]->traces[i],
@@ -222,6 +283,8 @@ int main(void)
         cmocka_unit_test(test_day_split_covers_devices),
         cmocka_unit_test(test_units_are_not_divided),
         cmocka_unit_test(test_devices_are_held_out),
+        cmocka_unit_test(test_one_device_is_held_out),
+        cmocka_unit_test(test_random_shares),
         cmocka_unit_test(test_pure_function),
         cmocka_unit_test(test_parts_of_real_sample),
     };
