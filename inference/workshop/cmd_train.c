@@ -59,6 +59,8 @@ static int describe(const struct request *r, const struct train_data *data, char
                     struct model *m)
 {
     m->version = r->version;
+    m->head = MODEL_SOFTMAX;
+    m->class_count = data->train->class_count;
     (void)snprintf(m->family, sizeof(m->family), "%s", r->family);
     m->period_ms = r->data.period_ms;
     m->hop = r->hop;

@@ -109,12 +109,26 @@ const float *net_work_stats(const struct net_work *w);
 /* Output of layer i for the last forward, [n][out_pitch][out_channels]: void columns are zero. */
 const float *net_work_output(const struct net_work *w, uint32_t layer);
 
-/* Loss (natural log, mean over the n windows), and its gradient by the logits. Softmax:
- * cross-entropy with label smoothing. Sigmoid: binary cross-entropy, mean over classes too, of
- * one-hot targets. scale multiplies the gradient: 1/batch over all shards. Returns the sum over the
- * n windows, in double. */
-double net_loss(const struct net *net, const float *logits, const uint32_t *labels, uint32_t n,
-                float smoothing, float scale, float *d_logits);
+/* --- Losses (net_loss.c), natural log --- */
+
+/* Adds `share` of a one-hot target to target [class_count]; softmax: smoothed (Szegedy et al. 2016,
+ * section 7). Targets start at zero; mixed ones are sums of shares. */
+void net_add_target(enum model_head head, uint32_t class_count, uint32_t label, float share,
+                    float smoothing, float *target);
+
+/* Loss against targets [n][class_count], and its gradient by the logits into d_logits. Softmax:
+ * cross-entropy. Sigmoid: binary cross-entropy, mean over classes. weights [n] multiply each
+ * window's loss (NULL: 1), scale all gradients: 1/batch over all shards. Returns the sum over the n
+ * windows, without scale. */
+double net_loss(const struct net *net, const float *logits, const float *targets,
+                const float *weights, uint32_t n, float scale, float *d_logits);
+
+/* Distillation (Hinton, Vinyals, Dean 2015): T^2 times the divergence of the student's
+ * probabilities at temperature T from the teacher's at T, teacher [n][class_count] (sigmoid: mean
+ * over classes of both outcomes). Its gradient is added to d_logits. Returns as net_loss does. */
+double net_loss_teacher(const struct net *net, const float *logits, const float *teacher,
+                        const float *weights, float temperature, uint32_t n, float scale,
+                        float *d_logits);
 
 /* Logits to probabilities with the head, in place allowed. */
 void net_probabilities(enum model_head head, uint32_t class_count, const float *logits,

@@ -1,7 +1,6 @@
 /* net_backward.c - gradients, the mirror of net_forward.c. Checked against finite differences in
  * tests/workshop/test_net.c. */
 #include <cblas.h>
-#include <math.h>
 #include <string.h>
 
 #include "inference/workshop/net_work.h"
@@ -193,54 +192,4 @@ void net_backward(const struct net *net, struct net_work *w, const float *d_logi
             break;
         }
     }
-}
-
-void net_probabilities(enum model_head head, uint32_t class_count, const float *logits,
-                       float *probabilities)
-{
-    float largest = logits[0];
-    double total = 0.0;
-
-    if (head == MODEL_SIGMOID) {
-        for (uint32_t c = 0; c < class_count; c++)
-            probabilities[c] = (float)(1.0 / (1.0 + exp(-(double)logits[c])));
-        return;
-    }
-    for (uint32_t c = 1; c < class_count; c++)
-        largest = logits[c] > largest ? logits[c] : largest;
-    for (uint32_t c = 0; c < class_count; c++) {
-        double e = exp((double)(logits[c] - largest));
-        total += e;
-        probabilities[c] = (float)e;
-    }
-    for (uint32_t c = 0; c < class_count; c++)
-        probabilities[c] = (float)((double)probabilities[c] / total);
-}
-
-double net_loss(const struct net *net, const float *logits, const uint32_t *labels, uint32_t n,
-                float smoothing, float scale, float *d_logits)
-{
-    const uint32_t classes = net->class_count;
-    const int softmax = net->head == MODEL_SOFTMAX;
-    double loss = 0.0;
-
-    for (uint32_t i = 0; i < n; i++) {
-        const float *z = logits + (size_t)i * classes;
-        float *d = d_logits + (size_t)i * classes;
-        float low = softmax ? smoothing / (float)classes : 0.0f;
-        float high = softmax ? 1.0f - smoothing + low : 1.0f;
-        float step = softmax ? scale : scale / (float)classes;
-        double sum = 0.0;
-        net_probabilities(net->head, classes, z, d);
-        for (uint32_t c = 0; c < classes; c++) {
-            float target = c == labels[i] ? high : low;
-            double p = (double)d[c];
-            sum -= (double)target * log(p > 1e-12 ? p : 1e-12);
-            if (!softmax)
-                sum -= (1.0 - (double)target) * log(1.0 - p > 1e-12 ? 1.0 - p : 1e-12);
-            d[c] = step * (d[c] - target);
-        }
-        loss += softmax ? sum : sum / classes;
-    }
-    return loss;
 }

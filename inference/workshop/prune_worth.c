@@ -49,14 +49,17 @@ static int taylor(const struct net *net, const struct prune_sample *sample,
 {
     const size_t size = (size_t)net->window * net->channels;
     float *gradient = malloc(net->param_count * sizeof(*gradient));
-    float *d_logits = malloc(net->class_count * sizeof(*d_logits));
+    float *d_logits = malloc(2u * net->class_count * sizeof(*d_logits));
     struct net_work *work = NULL;
     int rc = gradient && d_logits ? net_work_create(net, 1, &work) : -ENOMEM;
 
     for (uint32_t n = 0; n < sample->windows && !rc; n++) {
         memcpy(net_work_input(work), sample->features + n * size, size * sizeof(float));
         const float *logits = net_forward(net, work, 1, &(struct net_mode){0});
-        (void)net_loss(net, logits, &sample->labels[n], 1, 0.0f, 1.0f, d_logits);
+        float *target = d_logits + net->class_count;
+        memset(target, 0, net->class_count * sizeof(*target));
+        net_add_target(net->head, net->class_count, sample->labels[n], 1.0f, 0.0f, target);
+        (void)net_loss(net, logits, target, NULL, 1, 1.0f, d_logits);
         net_backward(net, work, d_logits, gradient);
         add_taylor(net, gradient, 1.0 / sample->windows, worth);
     }

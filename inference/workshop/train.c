@@ -25,6 +25,10 @@ void train_defaults(struct train_options *options)
                                       .decay = 0.02f,
                                       .dropout = 0.1f,
                                       .smoothing = 0.1f,
+                                      .class_power = 0.5f,
+                                      .teacher_weight = 0.7f,
+                                      .teacher_temperature = 2.0f,
+                                      .level_w = 2.0f,
                                       .onset = 0.1f,
                                       .onset_samples = 48,
                                       .shift = 64,
@@ -46,31 +50,96 @@ struct step {
     float *gradients; /* [shards][param_count] */
     float *stats;     /* [shards][stat_count] */
     double *losses;   /* [shards] */
-    struct net_work *works[NET_MAX_THREADS];
-    float *watts[NET_MAX_THREADS];
-    float *d_logits[NET_MAX_THREADS];
+    struct shard_work {
+        struct net_work *net;
+        struct train_window window;
+        struct train_teachers_work *teachers;
+        float *d_logits, *targets, *taught; /* [TRAIN_SHARD][class_count] */
+        float weights[TRAIN_SHARD];
+    } works[NET_MAX_THREADS];
 };
+
+/* The shard's windows: input, targets, weights, and what the teachers make of them. */
+static void draw_shard(const struct step *s, uint32_t shard, struct shard_work *w)
+{
+    const struct net *net = s->net;
+    const struct train_options *o = s->options;
+    float *input = net_work_input(w->net);
+
+    memset(w->targets, 0, (size_t)TRAIN_SHARD * net->class_count * sizeof(float));
+    for (uint32_t i = 0; i < TRAIN_SHARD; i++) {
+        const struct train_window *x = &w->window;
+        float *target = w->targets + (size_t)i * net->class_count;
+        const uint32_t index = shard * TRAIN_SHARD + i;
+        train_window_draw(s->data, s->sampler, o, s->number, index, &w->window);
+        float *features = input + (size_t)i * net->window * net->channels;
+        train_window_features(x, net->window, s->channels, net->channels, o->exact, features);
+        train_window_blind(o, s->number, index, net->window, net->channels, features);
+        net_add_target(net->head, net->class_count, x->labels[0], x->share, o->smoothing, target);
+        if (x->share < 1.0f)
+            net_add_target(net->head, net->class_count, x->labels[1], 1.0f - x->share, o->smoothing,
+                           target);
+        w->weights[i] = x->share * s->sampler->weights[x->labels[0]] +
+                        (1.0f - x->share) * s->sampler->weights[x->labels[1]];
+        if (o->teachers)
+            train_teachers_see(o->teachers, w->teachers, i, x);
+    }
+    if (o->teachers)
+        train_teachers_say(o->teachers, w->teachers, TRAIN_SHARD, o->teacher_temperature,
+                           w->taught);
+}
 
 static void run_shard(void *context, uint32_t shard, uint32_t thread)
 {
     struct step *s = context;
     const struct net *net = s->net;
-    struct net_work *w = s->works[thread];
+    const struct train_options *o = s->options;
+    struct shard_work *w = &s->works[thread];
     uint64_t stream = s->number * s->shards + shard;
-    struct net_mode mode = {
-        .train = 1, .dropout = s->options->dropout, .seed = s->options->seed ^ (stream << 8)};
-    float *input = net_work_input(w);
-    uint32_t labels[TRAIN_SHARD];
+    struct net_mode mode = {.train = 1, .dropout = o->dropout, .seed = o->seed ^ (stream << 8)};
+    const float scale = 1.0f / (float)(s->shards * TRAIN_SHARD);
+    const float taught = o->teachers ? o->teacher_weight : 0.0f;
+    double loss;
 
-    for (uint32_t i = 0; i < TRAIN_SHARD; i++)
-        train_draw(s->data, s->sampler, s->options, s->channels, net->channels, s->number,
-                   shard * TRAIN_SHARD + i, s->watts[thread],
-                   input + (size_t)i * net->window * net->channels, &labels[i]);
-    const float *logits = net_forward(net, w, TRAIN_SHARD, &mode);
-    s->losses[shard] = net_loss(net, logits, labels, TRAIN_SHARD, s->options->smoothing,
-                                1.0f / (float)(s->shards * TRAIN_SHARD), s->d_logits[thread]);
-    net_backward(net, w, s->d_logits[thread], s->gradients + shard * net->param_count);
-    memcpy(s->stats + shard * net->stat_count, net_work_stats(w), net->stat_count * sizeof(float));
+    draw_shard(s, shard, w);
+    const float *logits = net_forward(net, w->net, TRAIN_SHARD, &mode);
+    loss = (1.0 - (double)taught) * net_loss(net, logits, w->targets, w->weights, TRAIN_SHARD,
+                                             (1.0f - taught) * scale, w->d_logits);
+    if (o->teachers)
+        loss += (double)taught * net_loss_teacher(net, logits, w->taught, w->weights,
+                                                  o->teacher_temperature, TRAIN_SHARD,
+                                                  taught * scale, w->d_logits);
+    s->losses[shard] = loss;
+    net_backward(net, w->net, w->d_logits, s->gradients + shard * net->param_count);
+    memcpy(s->stats + shard * net->stat_count, net_work_stats(w->net),
+           net->stat_count * sizeof(float));
+}
+
+static int shard_work_create(const struct step *s, struct shard_work *w)
+{
+    const size_t logits = (size_t)TRAIN_SHARD * s->net->class_count;
+    int rc = train_window_create(s->net->window, &w->window);
+
+    w->d_logits = malloc(logits * sizeof(float));
+    w->targets = malloc(logits * sizeof(float));
+    w->taught = malloc(logits * sizeof(float));
+    if (!w->d_logits || !w->targets || !w->taught)
+        rc = -ENOMEM;
+    if (!rc)
+        rc = net_work_create(s->net, TRAIN_SHARD, &w->net);
+    if (!rc && s->options->teachers)
+        rc = train_teachers_work_create(s->options->teachers, &w->teachers);
+    return rc;
+}
+
+static void shard_work_free(struct shard_work *w)
+{
+    net_work_free(w->net);
+    train_window_free(&w->window);
+    train_teachers_work_free(w->teachers);
+    free(w->d_logits);
+    free(w->targets);
+    free(w->taught);
 }
 
 static int step_create(struct step *s)
@@ -82,11 +151,8 @@ static int step_create(struct step *s)
     s->stats = malloc((s->shards * net->stat_count + 1) * sizeof(float));
     s->losses = calloc(s->shards, sizeof(double));
     failed = !s->gradients || !s->stats || !s->losses;
-    for (uint32_t t = 0; t < s->threads && !failed; t++) {
-        s->watts[t] = malloc((net->window + 1u) * sizeof(float));
-        s->d_logits[t] = malloc((size_t)TRAIN_SHARD * net->class_count * sizeof(float));
-        failed = !s->watts[t] || !s->d_logits[t] || net_work_create(net, TRAIN_SHARD, &s->works[t]);
-    }
+    for (uint32_t t = 0; t < s->threads && !failed; t++)
+        failed = shard_work_create(s, &s->works[t]);
     return failed ? -ENOMEM : 0;
 }
 
@@ -95,16 +161,46 @@ static void step_free(struct step *s)
     free(s->gradients);
     free(s->stats);
     free(s->losses);
-    for (uint32_t t = 0; t < NET_MAX_THREADS; t++) {
-        net_work_free(s->works[t]);
-        free(s->watts[t]);
-        free(s->d_logits[t]);
-    }
+    for (uint32_t t = 0; t < NET_MAX_THREADS; t++)
+        shard_work_free(&s->works[t]);
+}
+
+/* What training changes. average and best are nets of which only parameters and statistics count;
+ * average is NULL where none is kept. */
+struct state {
+    struct net *net, *average, *best;
+    struct optim *optim;
+};
+
+static void copy_net(struct net *to, const struct net *from)
+{
+    memcpy(to->params, from->params, from->param_count * sizeof(float));
+    memcpy(to->stats, from->stats, from->stat_count * sizeof(float));
+}
+
+static void move_towards(float *average, const float *now, size_t count, float share)
+{
+    for (size_t i = 0; i < count; i++)
+        average[i] += share * (now[i] - average[i]);
+}
+
+/* Exponential moving average (Polyak, Juditsky 1992, as used since by Tarvainen, Valpola 2017); in
+ * the first steps over fewer of them, so that the start values are soon forgotten. */
+static void keep_average(struct state *t, uint64_t step, float decay)
+{
+    const float early = (float)(1.0 + (double)step) / (float)(10.0 + (double)step);
+    const float share = 1.0f - (decay < early ? decay : early);
+
+    if (!t->average)
+        return;
+    move_towards(t->average->params, t->net->params, t->net->param_count, share);
+    move_towards(t->average->stats, t->net->stats, t->net->stat_count, share);
 }
 
 /* One batch; gradients and statistics are combined in shard order. Returns the mean loss. */
-static double run_step(struct step *s, struct net *net, struct optim *optim, double rate)
+static double run_step(struct step *s, struct state *t, double rate)
 {
+    struct net *net = t->net;
     double loss = 0.0;
 
     net_parallel(s->threads, s->shards, run_shard, s);
@@ -114,19 +210,19 @@ static double run_step(struct step *s, struct net *net, struct optim *optim, dou
             s->gradients[i] += g[i];
         loss += s->losses[k];
     }
-    optim_step(optim, net, s->gradients, rate, (double)s->options->decay);
+    optim_step(t->optim, net, s->gradients, rate, (double)s->options->decay);
     for (size_t i = 0; i < net->stat_count; i++) {
         float sum = 0.0f;
         for (uint32_t k = 0; k < s->shards; k++)
             sum += s->stats[k * net->stat_count + i];
         net->stats[i] += STATS_MOMENTUM * (sum / (float)s->shards - net->stats[i]);
     }
+    keep_average(t, s->number, s->options->average);
     s->number++;
     return loss / (double)(s->shards * TRAIN_SHARD);
 }
 
-static int run_epoch(struct step *s, struct net *net, struct optim *optim, uint32_t epoch,
-                     uint32_t steps, double *loss)
+static int run_epoch(struct step *s, struct state *t, uint32_t epoch, uint32_t steps, double *loss)
 {
     const struct train_options *o = s->options;
     double sum = 0.0;
@@ -134,7 +230,7 @@ static int run_epoch(struct step *s, struct net *net, struct optim *optim, uint3
     for (uint32_t i = 0; i < steps; i++) {
         double rate = optim_one_cycle(s->number, (uint64_t)steps * o->epochs, (double)o->rate,
                                       (double)o->warm);
-        double l = run_step(s, net, optim, rate);
+        double l = run_step(s, t, rate);
         char note[64];
         if (!isfinite(l))
             return -EDOM;
@@ -148,10 +244,11 @@ static int run_epoch(struct step *s, struct net *net, struct optim *optim, uint3
     return 0;
 }
 
-/* Keeps net's parameters in best when they are the best so far. */
-static int judge(const struct net *net, struct net *best, const struct step *s,
-                 const struct dataset *valid, uint32_t epoch, struct train_result *result)
+/* Keeps the parameters in best when they are the best so far. */
+static int judge(const struct state *t, const struct step *s, const struct dataset *valid,
+                 uint32_t epoch, struct train_result *result)
 {
+    const struct net *net = t->average ? t->average : t->net;
     struct metrics *m = NULL;
     int rc = train_evaluate(net, s->channels, valid, s->threads, &m);
 
@@ -163,8 +260,7 @@ static int judge(const struct net *net, struct net *best, const struct step *s,
     if (m->f1_macro > result->best_f1 || !result->best_epoch) {
         result->best_f1 = m->f1_macro;
         result->best_epoch = epoch;
-        memcpy(best->params, net->params, net->param_count * sizeof(float));
-        memcpy(best->stats, net->stats, net->stat_count * sizeof(float));
+        copy_net(t->best, net);
     }
     metrics_free(m);
     return 0;
@@ -192,8 +288,8 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int train_epochs(struct step *s, struct net *net, struct net *best, struct optim *optim,
-                        const struct dataset *valid, struct train_result *result)
+static int train_epochs(struct step *s, struct state *t, const struct dataset *valid,
+                        struct train_result *result)
 {
     const struct train_options *o = s->options;
     uint64_t per_epoch = o->epoch_windows ? o->epoch_windows : s->data->window_count;
@@ -206,10 +302,10 @@ static int train_epochs(struct step *s, struct net *net, struct net *best, struc
         cli_progress_begin(&s->progress, "training", (uint64_t)steps * o->epochs);
     for (uint32_t e = 1; e <= o->epochs && !rc; e++) {
         double started = now();
-        rc = run_epoch(s, net, optim, e, steps, &result->loss);
+        rc = run_epoch(s, t, e, steps, &result->loss);
         busy += now() - started;
         if (!rc && valid)
-            rc = judge(net, best, s, valid, e, result);
+            rc = judge(t, s, valid, e, result);
     }
     if (!o->quiet)
         cli_progress_end(&s->progress, NULL);
@@ -225,8 +321,7 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
     struct train_sampler sampler = {0};
     struct step s = {
         .net = net, .channels = channels, .data = train, .sampler = &sampler, .options = options};
-    struct optim *optim = NULL;
-    struct net *best = NULL;
+    struct state t = {.net = net};
     int rc = -EINVAL;
 
     memset(result, 0, sizeof(*result));
@@ -234,23 +329,27 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
         return -EINVAL;
     s.threads = net_parallel_threads(options->threads);
     s.shards = options->batch > TRAIN_SHARD ? (options->batch + TRAIN_SHARD - 1) / TRAIN_SHARD : 1;
-    rc = train_sampler_create(train, &sampler);
+    rc = train_sampler_create_powered(train, (double)options->class_power,
+                                      (double)options->class_weight, &sampler);
     if (!rc)
         rc = step_create(&s);
     if (!rc)
-        rc = optim_create(net, &optim);
+        rc = optim_create(net, &t.optim);
     if (!rc)
-        rc = net_clone(net, &best);
+        rc = net_clone(net, &t.best);
+    if (!rc && options->average > 0.0f)
+        rc = net_clone(net, &t.average);
     if (!rc)
-        rc = train_epochs(&s, net, best, optim, valid, result);
-    if (!rc && valid) {
-        memcpy(net->params, best->params, net->param_count * sizeof(float));
-        memcpy(net->stats, best->stats, net->stat_count * sizeof(float));
-    }
+        rc = train_epochs(&s, &t, valid, result);
+    if (!rc && valid)
+        copy_net(net, t.best);
+    else if (!rc && t.average)
+        copy_net(net, t.average);
     if (rc == -EDOM && why && why_size)
         (void)snprintf(why, why_size, "the loss is no longer finite: use a smaller --rate");
-    net_free(best);
-    optim_free(optim);
+    net_free(t.best);
+    net_free(t.average);
+    optim_free(t.optim);
     step_free(&s);
     train_sampler_free(&sampler);
     return rc;

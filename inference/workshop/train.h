@@ -26,15 +26,29 @@ struct train_options {
     float warm;  /* share of the steps until the peak */
     float decay; /* AdamW */
     float dropout, smoothing;
-    /* Augmentation, in this order. */
+    float input_dropout; /* share of a window's input channels that are zero; one always stays */
+    float average;       /* the validated and kept net is an exponential moving average; 0: off */
+    float class_power;   /* a class is drawn with this power of its frequency */
+    float class_weight;  /* and its windows' loss counts with this negative power of it */
+    const char *teacher; /* FP32 model files, separated by commas (train_command_run reads them) */
+    const struct train_teachers *teachers; /* what they became; NULL: none. The caller's */
+    float teacher_weight; /* of the teachers' part in the loss; the labels get the rest */
+    float teacher_temperature;
+    /* Augmentation, in this order. Those that are 0 by default draw from streams of their own: they
+     * change nothing else. */
+    float mix; /* share of windows mixed with another in feature space (mixup, Zhang et al. 2018) */
     float onset; /* share of windows moved so that an appliance has just switched on at their end */
     uint32_t onset_samples; /* at most so many samples ago */
     uint32_t shift;         /* the others are moved by up to so many samples either way */
     float prefix; /* share whose random prefix repeats one sample, as in the agent's first window */
+    float others; /* share to which a small part of another load is added; the label stays */
     float gain;   /* power times 1/(1+gain) .. 1+gain */
     float noise;  /* relative deviation of each sample */
-    int exact;    /* inputs as they are; else rounded to the levels that they will have in INT8 */
-    int quiet;    /* no progress on standard error */
+    float level;  /* share whose power, where on, is moved by one constant ... */
+    float level_w; /* ... of up to so many watts either way */
+    float drop;    /* share with stretches that repeat the sample before them, as gaps are filled */
+    int exact;     /* inputs as they are; else rounded to the levels that they will have in INT8 */
+    int quiet;     /* no progress on standard error */
 };
 
 void train_defaults(struct train_options *options);
@@ -42,7 +56,7 @@ void train_defaults(struct train_options *options);
 struct train_result {
     uint32_t best_epoch; /* 1-based; 0: none was better than nothing */
     double best_f1;      /* macro, validation part */
-    double loss;         /* training loss of the last epoch */
+    double loss;         /* training loss of the last epoch, with what the teachers add */
     double windows_per_second;
 };
 
@@ -65,22 +79,78 @@ int train_unfold(const struct net *net, const struct model_channel *channels,
 
 /* --- Batches (train_batch.c) --- */
 
-/* Draws windows so that a class comes with the square root of its frequency. */
+/* Draws windows so that a class comes with a power of its frequency. */
 struct train_sampler {
     uint32_t *windows;  /* indices, by class */
     uint32_t *first;    /* [class_count + 1] */
     double *cumulative; /* [class_count], of the share of each class */
+    float *weights;     /* [class_count], of a window's loss; 1 on average over what is drawn */
     uint32_t class_count;
 };
 
-int train_sampler_create(const struct dataset *d, struct train_sampler *s); /* 0, -ENOMEM */
+/* power 0.5: the square root of the frequency, which is what the first one takes; weight: a class's
+ * loss counts with the power -weight of its frequency. 0, -ENOMEM. */
+int train_sampler_create(const struct dataset *d, struct train_sampler *s);
+int train_sampler_create_powered(const struct dataset *d, double power, double weight,
+                                 struct train_sampler *s);
 void train_sampler_free(struct train_sampler *s);
 
-/* Draws window number `index` of the stream (seed, step), augments it, and writes features
+/* One drawn and varied window: power, not yet features. */
+struct train_window {
+    float *watts;       /* [2][window + 1]; the second is mixed in where share < 1 */
+    float *scratch;     /* [window][channels] */
+    uint32_t labels[2]; /* of both; the same where share is 1 */
+    float share;        /* of the first */
+};
+
+int train_window_create(uint32_t window, struct train_window *w); /* 0, -ENOMEM */
+void train_window_free(struct train_window *w);
+
+/* Draws window number `index` of the stream (seed, step) and varies it. */
+void train_window_draw(const struct dataset *d, const struct train_sampler *s,
+                       const struct train_options *options, uint64_t step, uint32_t index,
+                       struct train_window *w);
+
+/* Its features [window][channels]; unless exact rounded to the levels of INT8. */
+void train_window_features(const struct train_window *w, uint32_t window,
+                           const struct model_channel *channels, uint32_t channel_count, int exact,
+                           float *features);
+
+/* Zeroes channels of the features, each with the probability options->input_dropout; at least one
+ * stays. */
+void train_window_blind(const struct train_options *options, uint64_t step, uint32_t index,
+                        uint32_t window, uint32_t channel_count, float *features);
+
+/* Draws a window that is not mixed and has no other load, and writes its features
  * [window][channels] and its label. watts: scratch [window + 1]. */
 void train_draw(const struct dataset *d, const struct train_sampler *s,
                 const struct train_options *options, const struct model_channel *channels,
                 uint32_t channel_count, uint64_t step, uint32_t index, float *watts,
                 float *features, uint32_t *label);
+
+/* --- Teachers (train_teacher.c) --- */
+
+/* FP32 models whose averaged probabilities a net is trained towards. Inputs and shape are their
+ * own; window, period and labels must be those of the student. Read-only once made. */
+struct train_teachers;
+
+/* files: one or more, separated by commas. data: what the student learns from; a teacher that was
+ * trained on another split is refused, since it may know the student's test part. 0, -EINVAL (does
+ * not fit; why names file and reason), -errno of reading, -ENOMEM. */
+int train_teachers_load(const char *files, const struct model *student, const struct dataset *data,
+                        struct train_teachers **out, char *why, size_t why_size);
+void train_teachers_free(struct train_teachers *t);
+
+/* Buffers for one thread, for shards of up to TRAIN_SHARD windows. */
+struct train_teachers_work;
+int train_teachers_work_create(const struct train_teachers *t, struct train_teachers_work **out);
+void train_teachers_work_free(struct train_teachers_work *w);
+
+/* Puts window number i of a shard in place; then, for the first n, the mean of the teachers'
+ * probabilities at a temperature into out [n][class_count]. */
+void train_teachers_see(const struct train_teachers *t, struct train_teachers_work *w, uint32_t i,
+                        const struct train_window *window);
+void train_teachers_say(const struct train_teachers *t, struct train_teachers_work *w, uint32_t n,
+                        float temperature, float *out);
 
 #endif

@@ -176,11 +176,18 @@ int train_command_run(struct net *net, const struct model *m, const struct train
                       const struct train_options *options, struct train_outcome *out, char *why,
                       size_t why_size)
 {
-    int rc;
+    struct train_options mine = *options;
+    struct train_teachers *teachers = NULL;
+    int rc = 0;
 
     memset(out, 0, sizeof(*out));
-    rc =
-        train_run(net, m->channels, data->train, data->valid, options, &out->result, why, why_size);
+    if (options->teacher)
+        rc = train_teachers_load(options->teacher, m, data->train, &teachers, why, why_size);
+    mine.teachers = teachers;
+    if (!rc)
+        rc = train_run(net, m->channels, data->train, data->valid, &mine, &out->result, why,
+                       why_size);
+    train_teachers_free(teachers);
     if (!rc)
         rc = convert_fold(net, &out->folded);
     if (!rc && data->valid)

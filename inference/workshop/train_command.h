@@ -78,7 +78,19 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
     TRAIN_OPTION(CLI_FLOAT, "rate", (t).rate, "X", 1e-8, 10, "peak learning rate of the one-cycle schedule"), \
     TRAIN_OPTION(CLI_FLOAT, "decay", (t).decay, "X", 0, 10, "weight decay of AdamW"), \
     TRAIN_OPTION(CLI_FLOAT, "dropout", (t).dropout, "X", 0, 0.95, "share of the dense layers' inputs left out in a step"), \
+    TRAIN_OPTION(CLI_FLOAT, "input-dropout", (t).input_dropout, "X", 0, 0.95, "share of a window's input channels left out"), \
     TRAIN_OPTION(CLI_FLOAT, "smoothing", (t).smoothing, "X", 0, 0.9, "label smoothing"), \
+    TRAIN_OPTION(CLI_FLOAT, "average", (t).average, "X", 0, 0.999999, "moving average of the weights over about 1/(1-X) steps is what is validated and saved; 0: off"), \
+    TRAIN_OPTION(CLI_FLOAT, "class-power", (t).class_power, "X", 0, 1, "a class is drawn with this power of its frequency"), \
+    TRAIN_OPTION(CLI_FLOAT, "class-weight", (t).class_weight, "X", 0, 1, "its loss is divided by this power of its frequency"), \
+    TRAIN_OPTION(CLI_STRING, "teacher", (t).teacher, "FILE[,FILE]", 0, 0, "FP32 models of the same labels and split whose mean opinion is learned too"), \
+    TRAIN_OPTION(CLI_FLOAT, "teacher-weight", (t).teacher_weight, "X", 0, 1, "their share of the loss"), \
+    TRAIN_OPTION(CLI_FLOAT, "teacher-temperature", (t).teacher_temperature, "X", 0.1, 100, "at which probabilities are compared"), \
+    TRAIN_OPTION(CLI_FLOAT, "mix", (t).mix, "X", 0, 1, "share of windows mixed with another (mixup)"), \
+    TRAIN_OPTION(CLI_FLOAT, "others", (t).others, "X", 0, 1, "share of windows with a little of another load added"), \
+    TRAIN_OPTION(CLI_FLOAT, "level", (t).level, "X", 0, 1, "share of windows whose power is moved by a constant while on"), \
+    TRAIN_OPTION(CLI_FLOAT, "level-watts", (t).level_w, "W", 0, 1e6, "by up to so much either way"), \
+    TRAIN_OPTION(CLI_FLOAT, "drop", (t).drop, "X", 0, 1, "share of windows with samples that did not arrive"), \
     TRAIN_OPTION(CLI_FLOAT, "onset", (t).onset, "X", 0, 1, "share of windows that end just after a switching-on"), \
     TRAIN_OPTION(CLI_UINT, "shift", (t).shift, "N", 0, 16384, "the others are moved by up to so many samples"), \
     TRAIN_OPTION(CLI_FLOAT, "prefix", (t).prefix, "X", 0, 1, "share of windows whose beginning repeats one sample"), \

@@ -49,11 +49,35 @@ static void fill_input(const struct net *net, struct net_work *w, uint32_t n, ui
         net_work_input(w)[i] = (float)net_random_normal(&r);
 }
 
+/* Which loss the gradients are taken of. */
+static struct {
+    float smoothing, mix, taught, temperature;
+    const float *weights;
+} kind;
+
 static double loss_of(const struct net *net, struct net_work *w, const struct net_mode *mode,
                       const uint32_t *labels, float *d)
 {
+    const uint32_t classes = net->class_count;
     const float *logits = net_forward(net, w, WINDOWS, mode);
-    return net_loss(net, logits, labels, WINDOWS, 0.1f, 1.0f, d);
+    float *targets = calloc(2 * WINDOWS * classes, sizeof(float));
+    float *teacher = targets + WINDOWS * classes;
+    for (uint32_t i = 0; i < WINDOWS; i++) {
+        float *target = targets + i * classes;
+        net_add_target(net->head, classes, labels[i], 1.0f - kind.mix, kind.smoothing, target);
+        net_add_target(net->head, classes, (labels[i] + 1) % classes, kind.mix, kind.smoothing,
+                       target);
+        for (uint32_t c = 0; c < classes; c++)
+            teacher[i * classes + c] = 0.7f * sinf((float)(i * classes + c));
+        net_probabilities(net->head, classes, teacher + i * classes, teacher + i * classes);
+    }
+    double loss = net_loss(net, logits, targets, kind.weights, WINDOWS, 1.0f - kind.taught, d);
+    if (kind.taught > 0.0f)
+        loss = (1.0 - kind.taught) * loss +
+               kind.taught * net_loss_teacher(net, logits, teacher, kind.weights, kind.temperature,
+                                              WINDOWS, kind.taught, d);
+    free(targets);
+    return loss;
 }
 
 /* The derivative of the loss along a random direction of one array of parameters, by central
@@ -142,6 +166,46 @@ static struct net_spec spec_small(enum model_head head, int norm)
                              .conv = {{5, 4, 2}, {4, 3, 1}, {6, 2, 3}},
                              .hidden = {7, 5},
                              .norm = norm};
+}
+
+/* Both heads, hard and mixed targets, with weights, a teacher, and all of it. */
+static void test_gradients_losses(void **state)
+{
+    static const float weights[WINDOWS] = {0.5f, 2.0f, 1.0f, 0.25f};
+    (void)state;
+    for (int sigmoid = 0; sigmoid < 2; sigmoid++) {
+        struct net_spec s = spec_small(sigmoid ? MODEL_SIGMOID : MODEL_SOFTMAX, 1);
+        for (int i = 0; i < 4; i++) {
+            kind.smoothing = i == 0 ? 0.0f : 0.1f;
+            kind.mix = i == 1 || i == 3 ? 0.3f : 0.0f;
+            kind.taught = i >= 2 ? 0.6f : 0.0f;
+            kind.temperature = i == 2 ? 4.0f : 1.5f;
+            kind.weights = i == 1 || i == 3 ? weights : NULL;
+            check_gradients(&s, &(struct net_mode){.train = 1});
+        }
+    }
+    memset(&kind, 0, sizeof(kind));
+}
+
+/* By hand: two classes, logits 1 and -1, T = 2: p = s(1) against q = (0.5, 0.5). */
+static void test_teacher_loss_by_hand(void **state)
+{
+    struct net_spec s = {.head = MODEL_SOFTMAX, .window = 9, .channels = 1, .class_count = 2};
+    struct net *net = make(&s, 1);
+    const float logits[2] = {1.0f, -1.0f}, teacher[2] = {0.5f, 0.5f};
+    float d[2] = {10.0f, 20.0f};
+    (void)state;
+    const double p = 1.0 / (1.0 + exp(-1.0)), kl = 0.5 * log(0.5 / p) + 0.5 * log(0.5 / (1.0 - p));
+    assert_float_equal(net_loss_teacher(net, logits, teacher, NULL, 2.0f, 1, 0.5f, d), 4.0 * kl,
+                       1e-6);
+    assert_float_equal(d[0], 10.0 + 0.5 * 2.0 * (p - 0.5), 1e-5);
+    assert_float_equal(d[1], 20.0 - 0.5 * 2.0 * (p - 0.5), 1e-5);
+    /* a student that says what the teacher says has nothing to learn */
+    float same[2] = {0.5f * logits[0], 0.5f * logits[1]}, zero[2] = {0};
+    net_probabilities(MODEL_SOFTMAX, 2, same, same);
+    assert_float_equal(net_loss_teacher(net, logits, same, NULL, 2.0f, 1, 1.0f, zero), 0.0, 1e-6);
+    assert_float_equal(zero[0], 0.0, 1e-6);
+    net_free(net);
 }
 
 static void test_gradients_plain(void **state)
@@ -284,6 +348,8 @@ static void test_refuses_impossible(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients_plain),
+                                       cmocka_unit_test(test_gradients_losses),
+                                       cmocka_unit_test(test_teacher_loss_by_hand),
                                        cmocka_unit_test(test_gradients_sigmoid),
                                        cmocka_unit_test(test_gradients_norm_dropout),
                                        cmocka_unit_test(test_gradients_dense_only),
