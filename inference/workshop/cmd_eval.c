@@ -1,158 +1,24 @@
 /* cmd_eval.c - nilm-model eval: a model against labelled traces. The output's keys are a contract
  * (DESIGN.md "Programs"). */
 #include "inference/workshop/cli.h"
-#include "inference/workshop/dataset.h"
-#include "inference/workshop/metrics.h"
-#include "inference/workshop/runner.h"
+#include "inference/workshop/evaluate.h"
 #include "inference/workshop/train_command.h"
 #include "inference/workshop/workshop.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-enum { SHARD = 64, MAX_THREADS = 8, LATENCY_ROUNDS = 101 };
 
 struct eval {
-    const char *model_path, *data;
+    const char *model_path, *data, *reference_path;
     int json, confusion, quiet, files;
     struct dataset_options options;
-    struct model *model;
+    struct model *model, *reference;
     struct dataset *dataset;
-    float *probabilities; /* [window_count][class_count] */
-    struct metrics *metrics;
-    uint32_t devices[MODEL_MAX_CLASSES]; /* whose windows are in the part, by class */
-    double latency_us;
-    uint64_t size_bytes, rejected;
+    struct evaluation result;
+    double window_us, hop_us, same; /* same: share of windows with the reference's first class */
+    uint64_t size_bytes;
 };
-
-/* --- prediction, on several threads --- */
-
-struct prediction {
-    const struct eval *eval;
-    atomic_size_t next;
-    atomic_int rc; /* the first failure */
-    struct cli_progress *progress;
-};
-
-static void predict(struct prediction *p, int report)
-{
-    const struct eval *e = p->eval;
-    size_t length = e->model->window + 1u, total = e->dataset->window_count;
-    struct runner *runner = NULL;
-    float *watts = malloc(SHARD * length * sizeof *watts);
-    int rc = watts ? runner_create(e->model, &runner, NULL, 0) : -ENOMEM;
-    while (rc == 0) {
-        size_t first = atomic_fetch_add(&p->next, SHARD);
-        if (first >= total)
-            break;
-        size_t count = total - first < SHARD ? total - first : SHARD;
-        for (size_t i = 0; i < count; i++)
-            dataset_copy(e->dataset, &e->dataset->windows[first + i], 0, watts + i * length);
-        runner_windows(runner, watts, count, e->probabilities + first * e->model->class_count);
-        if (report)
-            cli_progress_step(p->progress, first + count, NULL);
-    }
-    if (rc < 0)
-        atomic_store(&p->rc, rc);
-    runner_free(runner);
-    free(watts);
-}
-
-static void *predict_thread(void *context)
-{
-    predict(context, 0);
-    return NULL;
-}
-
-/* Each window's result has its own place, so the threads' order cannot change anything. */
-static int predict_all(struct eval *e)
-{
-    pthread_t threads[MAX_THREADS];
-    struct cli_progress progress;
-    struct prediction p = {.eval = e, .progress = &progress};
-    size_t started = 0, wanted = e->options.threads;
-    if (wanted == 0) {
-        long processors = sysconf(_SC_NPROCESSORS_ONLN);
-        wanted = processors > 0 ? (size_t)processors : 1;
-    }
-    wanted = wanted > MAX_THREADS ? MAX_THREADS : wanted;
-    size_t numbers = e->dataset->window_count * e->model->class_count;
-    e->probabilities = malloc((numbers + 1) * sizeof *e->probabilities);
-    if (e->probabilities == NULL)
-        return -ENOMEM;
-    if (!e->quiet)
-        cli_progress_begin(&progress, "classifying windows", e->dataset->window_count);
-    while (started + 1 < wanted && pthread_create(&threads[started], NULL, predict_thread, &p) == 0)
-        started++;
-    predict(&p, !e->quiet);
-    for (size_t i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
-    if (!e->quiet)
-        cli_progress_end(&progress, NULL);
-    return atomic_load(&p.rc);
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Median time of one window, one at a time on one thread, after a first round that fills the
- * caches. */
-static int measure_latency(struct eval *e)
-{
-    double times[LATENCY_ROUNDS];
-    struct runner *runner = NULL;
-    float *watts = malloc((e->model->window + 1u) * sizeof *watts);
-    float *probabilities = malloc(e->model->class_count * sizeof *probabilities);
-    int rc = watts && probabilities ? runner_create(e->model, &runner, NULL, 0) : -ENOMEM;
-    for (int i = -3; rc == 0 && i < LATENCY_ROUNDS; i++) {
-        struct timespec begin, end;
-        size_t window = (size_t)(i + 3) * 7919 % e->dataset->window_count;
-        dataset_copy(e->dataset, &e->dataset->windows[window], 0, watts);
-        clock_gettime(CLOCK_MONOTONIC, &begin);
-        runner_windows(runner, watts, 1, probabilities);
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        if (i >= 0)
-            times[i] = (double)(end.tv_sec - begin.tv_sec) * 1e6 +
-                       (double)(end.tv_nsec - begin.tv_nsec) * 1e-3;
-    }
-    if (rc == 0) {
-        qsort(times, LATENCY_ROUNDS, sizeof *times, compare_doubles);
-        e->latency_us = times[LATENCY_ROUNDS / 2];
-    }
-    runner_free(runner);
-    free(watts);
-    free(probabilities);
-    return rc;
-}
-
-static int score(struct eval *e)
-{
-    uint32_t classes = e->model->class_count;
-    int rc = metrics_create(classes, &e->metrics);
-    if (rc == 0)
-        rc = dataset_devices(e->dataset, e->devices);
-    for (size_t i = 0; rc == 0 && i < e->dataset->window_count; i++) {
-        const float *p = e->probabilities + i * classes;
-        float best = 0;
-        for (uint32_t c = 0; c < classes; c++)
-            best = p[c] > best ? p[c] : best;
-        e->rejected += best < e->model->reject;
-        metrics_add(e->metrics, p, e->dataset->windows[i].label);
-    }
-    if (rc == 0)
-        metrics_finish(e->metrics);
-    return rc;
-}
 
 /* --- output --- */
 
@@ -164,19 +30,61 @@ static void add_decimal(cJSON *object, const char *key, double value, int decima
     cJSON_AddRawToObject(object, key, text);
 }
 
+static uint64_t count_unknown(const struct eval *e, uint32_t class)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < e->dataset->unknown_windows; i++)
+        n += e->dataset->unknown[i].label == class;
+    return n;
+}
+
 static void add_confusion(const struct eval *e, cJSON *object)
 {
-    uint32_t n = e->metrics->class_count;
+    uint32_t n = e->result.metrics->class_count;
     cJSON *rows = cJSON_AddArrayToObject(object, "confusion");
     for (uint32_t t = 0; rows && t < n; t++) {
         cJSON *row = cJSON_CreateArray();
         for (uint32_t p = 0; row && p < n; p++)
-            cJSON_AddItemToArray(row, cJSON_CreateNumber(e->metrics->confusion[(size_t)t * n + p]));
+            cJSON_AddItemToArray(
+                row, cJSON_CreateNumber(e->result.metrics->confusion[(size_t)t * n + p]));
         cJSON_AddItemToArray(rows, row);
     }
 }
 
 static const char *const parts[] = {"train", "valid", "test", "all", NULL};
+
+/* The classes that the model does not know, by their windows. */
+static void add_unknown(const struct eval *e, cJSON *object)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "unknown");
+    for (uint32_t c = 0; list && c < e->dataset->unknown_class_count; c++) {
+        uint64_t windows = count_unknown(e, c);
+        if (windows == 0)
+            continue;
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", e->dataset->unknown_labels[c]);
+        cJSON_AddNumberToObject(item, "windows", (double)windows);
+        cJSON_AddNumberToObject(item, "rejected", (double)e->result.unknown_rejected_by_class[c]);
+        cJSON_AddItemToArray(list, item);
+    }
+}
+
+/* The reliability diagram behind `ece`: bins that hold windows. */
+static void add_reliability(const struct eval *e, cJSON *object)
+{
+    cJSON *list = cJSON_AddArrayToObject(object, "reliability");
+    for (int i = 0; list && i < METRICS_BINS; i++) {
+        const struct metrics_bin *bin = &e->result.metrics->bins[i];
+        if (bin->windows == 0)
+            continue;
+        cJSON *item = cJSON_CreateObject();
+        add_decimal(item, "to", (double)(i + 1) / METRICS_BINS, 6);
+        cJSON_AddNumberToObject(item, "windows", (double)bin->windows);
+        add_decimal(item, "confidence", bin->confidence, 6);
+        add_decimal(item, "accuracy", bin->accuracy, 6);
+        cJSON_AddItemToArray(list, item);
+    }
+}
 
 /* True when the model's own record says that training left these traces alone: it was trained on
  * the same split, and this is the test part. A model trained by day has seen every device, so
@@ -195,7 +103,7 @@ static int is_unseen(const struct eval *e)
 
 static int print_json(const struct eval *e)
 {
-    const struct metrics *m = e->metrics;
+    const struct metrics *m = e->result.metrics;
     uint32_t present = 0;
     cJSON *o = cJSON_CreateObject();
     cJSON_AddStringToObject(o, "model", e->model_path);
@@ -211,10 +119,20 @@ static int print_json(const struct eval *e)
     add_decimal(o, "f1_weighted", m->f1_weighted, 6);
     add_decimal(o, "bce", m->bce, 6);
     add_decimal(o, "cross_entropy", m->cross_entropy, 6);
+    add_decimal(o, "ece", m->ece, 6);
+    if (e->model->head == MODEL_SIGMOID)
+        add_decimal(o, "on_f1_macro", m->on_f1_macro, 6);
+    if (e->reference)
+        add_decimal(o, "same_first_class", e->same, 6);
+    cJSON_AddNumberToObject(o, "parameters", (double)model_parameters(e->model));
+    cJSON_AddNumberToObject(o, "macs", (double)model_macs(e->model));
     cJSON_AddNumberToObject(o, "size_bytes", (double)e->size_bytes);
-    add_decimal(o, "latency_us", e->latency_us, 1);
+    add_decimal(o, "latency_us", e->window_us, 2);
+    add_decimal(o, "hop_us", e->hop_us, 2);
+    cJSON_AddNumberToObject(o, "hop_samples", e->model->hop);
     cJSON_AddNumberToObject(o, "unknown_windows", (double)e->dataset->unknown_windows);
-    cJSON_AddNumberToObject(o, "rejected_windows", (double)e->rejected);
+    cJSON_AddNumberToObject(o, "unknown_rejected", (double)e->result.unknown_rejected);
+    cJSON_AddNumberToObject(o, "rejected_windows", (double)e->result.rejected);
     cJSON_AddNumberToObject(o, "files", (double)e->dataset->files);
     cJSON_AddNumberToObject(o, "skipped_files", (double)e->dataset->skipped_files);
     cJSON_AddNumberToObject(o, "ambiguous_files", (double)e->dataset->ambiguous_files);
@@ -228,11 +146,15 @@ static int print_json(const struct eval *e)
         add_decimal(item, "recall", k->recall, 6);
         add_decimal(item, "f1", k->f1, 6);
         cJSON_AddNumberToObject(item, "support", (double)k->support);
-        cJSON_AddNumberToObject(item, "devices", e->devices[c]);
+        cJSON_AddNumberToObject(item, "devices", e->result.devices[c]);
+        if (e->model->head == MODEL_SIGMOID)
+            add_decimal(item, "on_f1", k->on_f1, 6);
         cJSON_AddItemToArray(list, item);
         present += k->support > 0;
     }
     cJSON_AddNumberToObject(o, "classes_present", present);
+    add_unknown(e, o);
+    add_reliability(e, o);
     if (e->confusion)
         add_confusion(e, o);
     return cli_print_json(o);
@@ -240,7 +162,7 @@ static int print_json(const struct eval *e)
 
 static void print_confusion(const struct eval *e)
 {
-    const struct metrics *m = e->metrics;
+    const struct metrics *m = e->result.metrics;
     printf("\nconfusion (rows: truth, columns: prediction, by number; classes without windows left "
            "out)\n");
     printf("%-25s", "");
@@ -259,24 +181,40 @@ static void print_confusion(const struct eval *e)
     }
 }
 
+static void print_unknown(const struct eval *e)
+{
+    printf("%zu windows of classes that the model does not know, %.1f %% of them below it:\n",
+           e->dataset->unknown_windows,
+           100 * (double)e->result.unknown_rejected / (double)e->dataset->unknown_windows);
+    for (uint32_t c = 0; c < e->dataset->unknown_class_count; c++) {
+        uint64_t windows = count_unknown(e, c);
+        if (windows)
+            printf("  %-24s %6llu %6.1f %%\n", e->dataset->unknown_labels[c],
+                   (unsigned long long)windows,
+                   100 * (double)e->result.unknown_rejected_by_class[c] / (double)windows);
+    }
+}
+
 static void print_table(const struct eval *e)
 {
-    const struct metrics *m = e->metrics;
+    const struct metrics *m = e->result.metrics;
     printf("%-26s %9s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "support",
            "devices");
     for (uint32_t c = 0; c < m->class_count; c++) {
         const struct metrics_class *k = &m->classes[c];
         if (k->support > 0)
             printf("%3u %-22.22s %9.3f %9.3f %9.3f %9llu %9u\n", c, e->model->labels[c],
-                   k->precision, k->recall, k->f1, (unsigned long long)k->support, e->devices[c]);
+                   k->precision, k->recall, k->f1, (unsigned long long)k->support,
+                   e->result.devices[c]);
         else
             printf("%3u %-22.22s %9s %9s %9s %9s %9s\n", c, e->model->labels[c], "-", "-", "-", "0",
                    "0");
     }
-    printf("\n%llu windows of %zu files, %zu windows of unknown classes, %llu below the reject "
-           "threshold\n",
-           (unsigned long long)m->windows, e->dataset->files, e->dataset->unknown_windows,
-           (unsigned long long)e->rejected);
+    printf("\n%llu windows of %zu files, %llu of them below the reject threshold %.3f\n",
+           (unsigned long long)m->windows, e->dataset->files,
+           (unsigned long long)e->result.rejected, (double)e->model->reject);
+    if (e->dataset->unknown_windows)
+        print_unknown(e);
     if (e->dataset->skipped_files || e->dataset->ambiguous_files || e->dataset->bad_lines)
         printf("left out: %zu unreadable files, %zu filed under several classes, %llu bad lines\n",
                e->dataset->skipped_files, e->dataset->ambiguous_files,
@@ -286,9 +224,19 @@ static void print_table(const struct eval *e)
     else if (!is_unseen(e))
         printf("not known to be unseen: the model's record does not say that training left these "
                "traces out\n");
-    printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f\n", m->accuracy,
-           m->f1_macro, m->f1_weighted, m->bce);
-    printf("%llu bytes, %.1f us a window\n", (unsigned long long)e->size_bytes, e->latency_us);
+    printf("accuracy %.4f   F1 macro %.4f   F1 weighted %.4f   BCE %.4f   cross-entropy %.4f   "
+           "calibration error %.4f\n",
+           m->accuracy, m->f1_macro, m->f1_weighted, m->bce, m->cross_entropy, m->ece);
+    if (e->model->head == MODEL_SIGMOID)
+        printf("F1 macro of each class by itself, on from 0.5: %.4f\n", m->on_f1_macro);
+    if (e->reference)
+        printf("the same first class as %s on %.2f %% of the windows\n", e->reference_path,
+               100 * e->same);
+    printf(
+        "%llu bytes, %llu parameters, %llu multiplications a window; %.1f us a window, %.1f us a "
+        "hop of %u samples\n",
+        (unsigned long long)e->size_bytes, (unsigned long long)model_parameters(e->model),
+        (unsigned long long)model_macs(e->model), e->window_us, e->hop_us, e->model->hop);
     if (e->confusion)
         print_confusion(e);
 }
@@ -351,6 +299,13 @@ static int parse(struct eval *e, int argc, char **argv)
          .help = "threads; 0: one per processor",
          .low = 0,
          .high = 8},
+        {.name = "reference",
+         .type = CLI_STRING,
+         .value = &e->reference_path,
+         .argument = "FILE",
+         .help =
+             "another model, of the same window and grid: on how many windows both name the same "
+             "class first"},
         {.name = "confusion",
          .type = CLI_FLAG,
          .value = &e->confusion,
@@ -366,7 +321,8 @@ static int parse(struct eval *e, int argc, char **argv)
                                   .usage = "--model FILE --data DIR [options]",
                                   .summary =
                                       "Classifies the windows of labelled traces and reports "
-                                      "accuracy, F1, loss, size and latency.",
+                                      "accuracy, F1, loss, calibration, what becomes of unknown "
+                                      "classes, size and latency.",
                                   .options = options};
     int rc = cli_parse(&command, argc, argv);
     d->split = (enum dataset_split)split;
@@ -386,20 +342,23 @@ static int load(struct eval *e)
     int rc = model_decode_file(e->model_path, &e->model, why, sizeof why);
     if (rc < 0)
         return cli_fail(cli_code(rc), "eval: %s", why);
-    e->size_bytes = stat(e->model_path, &status) == 0 ? (uint64_t)status.st_size : 0;
-    struct dataset_options *d = &e->options;
-    d->window = e->model->window;
-    d->period_ms = e->model->period_ms;
-    d->min_traces = 0;
-    d->labels = e->model->labels;
-    d->label_count = e->model->class_count;
-    if (d->min_activity_w < 0 && e->model->min_activity_w > 0) {
-        d->min_activity_w = e->model->min_activity_w;
-    } else if (d->min_activity_w < 0) {
-        struct dataset_options preset;
-        dataset_defaults(&preset);
-        d->min_activity_w = preset.min_activity_w;
+    if (e->reference_path) {
+        rc = model_decode_file(e->reference_path, &e->reference, why, sizeof why);
+        if (rc < 0)
+            return cli_fail(cli_code(rc), "eval: %s", why);
     }
+    e->size_bytes = stat(e->model_path, &status) == 0 ? (uint64_t)status.st_size : 0;
+    struct dataset_options *d = &e->options, mine;
+    evaluate_options(e->model, &mine);
+    mine.split = d->split;
+    mine.part = d->part;
+    mine.split_seed = d->split_seed;
+    mine.stride = d->stride;
+    mine.threads = d->threads;
+    mine.keep_unknown = 1;
+    if (d->min_activity_w >= 0)
+        mine.min_activity_w = d->min_activity_w;
+    *d = mine;
     if (!e->quiet) {
         d->progress = cli_progress_files;
         d->context = &progress;
@@ -430,18 +389,19 @@ static void print_files(const struct eval *e)
 
 static int evaluate(struct eval *e)
 {
-    char why[256] = "out of memory";
-    struct runner *probe = NULL; /* once, for the reason in words */
-    int rc = runner_create(e->model, &probe, why, sizeof why);
-    runner_free(probe);
+    char why[256] = "";
+    const char *path = e->model_path;
+    uint32_t threads = e->options.threads;
+    int rc = evaluate_run(e->model, e->dataset, threads, e->quiet, &e->result, why, sizeof why);
     if (rc == 0)
-        rc = predict_all(e);
-    if (rc == 0)
-        rc = score(e);
-    if (rc == 0)
-        rc = measure_latency(e);
+        rc = evaluate_latency(e->model, e->dataset, &e->window_us, &e->hop_us);
+    if (rc == 0 && e->reference) {
+        path = e->reference_path;
+        rc = evaluate_agreement(e->model, &e->result, e->reference, e->dataset, threads, e->quiet,
+                                &e->same, why, sizeof why);
+    }
     if (rc < 0)
-        return cli_fail(cli_code(rc), "eval: %s: %s", e->model_path, why);
+        return cli_fail(cli_code(rc), "eval: %s: %s", path, why[0] ? why : "out of memory");
     return CLI_DONE;
 }
 
@@ -463,9 +423,9 @@ int workshop_eval(int argc, char **argv)
         else if (code == CLI_DONE)
             print_table(&e);
     }
-    metrics_free(e.metrics);
-    free(e.probabilities);
+    evaluate_free(&e.result);
     dataset_free(e.dataset);
     model_free(e.model);
+    model_free(e.reference);
     return code;
 }

@@ -50,7 +50,18 @@ void metrics_add(struct metrics *m, const float *probabilities, uint32_t truth)
             m->cross_entropy -= log(p);
         if (probabilities[c] > probabilities[best])
             best = c;
+        if (probabilities[c] >= 0.5f) {
+            m->classes[c].on_predicted++;
+            m->classes[c].on_correct += c == truth;
+        }
     }
+    double confidence = probabilities[best] > 0 ? (double)probabilities[best] : 0;
+    confidence = confidence < 1 ? confidence : 1;
+    int place = (int)ceil(confidence * METRICS_BINS) - 1;
+    struct metrics_bin *bin = &m->bins[place > 0 ? place : 0];
+    bin->windows++;
+    bin->correct += best == truth;
+    bin->confidence += confidence;
     m->bce += sum / (double)m->class_count;
     m->windows++;
     m->correct += best == truth;
@@ -67,23 +78,32 @@ static double ratio(double a, double b)
 
 void metrics_finish(struct metrics *m)
 {
-    double macro = 0, weighted = 0;
+    double macro = 0, weighted = 0, on_macro = 0;
     uint32_t present = 0;
     for (uint32_t c = 0; c < m->class_count; c++) {
         struct metrics_class *k = &m->classes[c];
         k->precision = ratio((double)k->correct, (double)k->predicted);
         k->recall = ratio((double)k->correct, (double)k->support);
         k->f1 = ratio(2 * k->precision * k->recall, k->precision + k->recall);
+        k->on_f1 = ratio(2 * (double)k->on_correct, (double)(k->on_predicted + k->support));
         if (k->support > 0) {
             present++;
             macro += k->f1;
+            on_macro += k->on_f1;
             weighted += k->f1 * (double)k->support;
         }
     }
     double windows = (double)m->windows;
     m->accuracy = ratio((double)m->correct, windows);
     m->f1_macro = ratio(macro, (double)present);
+    m->on_f1_macro = ratio(on_macro, (double)present);
     m->f1_weighted = ratio(weighted, windows);
     m->bce = ratio(m->bce, windows);
     m->cross_entropy = ratio(m->cross_entropy, windows);
+    for (int i = 0; i < METRICS_BINS; i++) {
+        struct metrics_bin *bin = &m->bins[i];
+        bin->confidence = ratio(bin->confidence, (double)bin->windows);
+        bin->accuracy = ratio((double)bin->correct, (double)bin->windows);
+        m->ece += ratio((double)bin->windows, windows) * fabs(bin->accuracy - bin->confidence);
+    }
 }

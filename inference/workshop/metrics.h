@@ -14,6 +14,18 @@
 struct metrics_class {
     uint64_t support, predicted, correct;
     double precision, recall, f1;
+    /* The class by itself, on where its probability is at least 0.5, as the agent reads a sigmoid head: windows that are called on,
+     * and those of them that are. on_f1 is 2 on_correct / (on_predicted + support). */
+    uint64_t on_predicted, on_correct;
+    double on_f1;
+};
+
+/* The windows whose largest probability lies in one of METRICS_BINS ranges of equal width: (i/n, (i+1)/n], the first with 0. */
+#define METRICS_BINS 15
+struct metrics_bin {
+    uint64_t windows, correct;
+    double confidence; /* mean of the largest probability */
+    double accuracy;   /* correct / windows; both 0 without a window */
 };
 
 struct metrics {
@@ -24,6 +36,11 @@ struct metrics {
     double f1_weighted; /* mean of f1, weighted by support */
     double bce; /* mean binary cross-entropy over windows and classes, natural log, p clipped to [1e-7, 1-1e-7] */
     double cross_entropy; /* mean of -log p(true class), clipped alike */
+    double on_f1_macro; /* mean of on_f1 over the classes with support */
+    /* Expected calibration error: mean distance between a bin's accuracy and its confidence, weighted by windows (Guo et al., On
+     * Calibration of Modern Neural Networks, 2017, section 2). */
+    double ece;
+    struct metrics_bin bins[METRICS_BINS];
     struct metrics_class *classes; /* [class_count] */
     uint32_t *confusion;           /* [class_count][class_count], row: truth, column: prediction */
 };

@@ -151,4 +151,7 @@ void net_predictor_free(struct net_predictor *p);
  */
 void net_predict(struct net_predictor *p, const float *watts, size_t count, float *probabilities);
 
+/* The same without the head. */
+void net_predict_logits(struct net_predictor *p, const float *watts, size_t count, float *logits);
+
 #endif

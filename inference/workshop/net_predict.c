@@ -73,7 +73,7 @@ void net_predictor_free(struct net_predictor *p)
     free(p);
 }
 
-void net_predict(struct net_predictor *p, const float *watts, size_t count, float *probabilities)
+void net_predict_logits(struct net_predictor *p, const float *watts, size_t count, float *logits)
 {
     const struct net *net = p->net;
     const struct net_mode deployed = {0};
@@ -85,10 +85,17 @@ void net_predict(struct net_predictor *p, const float *watts, size_t count, floa
             net_features(p->channels, net->channels, net->window,
                          watts + (done + i) * (net->window + 1),
                          input + (size_t)i * net->window * net->channels);
-        const float *logits = net_forward(net, p->work, n, &deployed);
-        for (uint32_t i = 0; i < n; i++)
-            net_probabilities(net->head, net->class_count, logits + (size_t)i * net->class_count,
-                              probabilities + (done + i) * net->class_count);
+        memcpy(logits + done * net->class_count, net_forward(net, p->work, n, &deployed),
+               (size_t)n * net->class_count * sizeof(float));
         done += n;
     }
+}
+
+void net_predict(struct net_predictor *p, const float *watts, size_t count, float *probabilities)
+{
+    const uint32_t classes = p->net->class_count;
+
+    net_predict_logits(p, watts, count, probabilities);
+    for (size_t i = 0; i < count; i++, probabilities += classes)
+        net_probabilities(p->net->head, classes, probabilities, probabilities);
 }

@@ -55,16 +55,31 @@ const char *runner_isa(const struct runner *r)
     return r->engine ? engine_isa(r->engine) : "fp32";
 }
 
-void runner_windows(struct runner *r, const float *watts, size_t count, float *probabilities)
+void runner_logits(struct runner *r, const float *watts, size_t count, float *logits)
 {
     const struct model *m = r->model;
     if (r->predictor) {
-        net_predict(r->predictor, watts, count, probabilities);
+        net_predict_logits(r->predictor, watts, count, logits);
         return;
     }
-    for (size_t i = 0; i < count; i++) {
-        float *p = probabilities + i * m->class_count;
-        engine_run(r->engine, r->scratch, watts + i * (m->window + 1), p);
-        engine_probabilities(r->engine, p, p);
+    for (size_t i = 0; i < count; i++)
+        engine_run(r->engine, r->scratch, watts + i * (m->window + 1), logits + i * m->class_count);
+}
+
+void runner_probabilities(const struct runner *r, const float *logits, size_t count,
+                          float *probabilities)
+{
+    const struct model *m = r->model;
+    for (size_t i = 0; i < count; i++, logits += m->class_count, probabilities += m->class_count) {
+        if (r->predictor)
+            net_probabilities(m->head, m->class_count, logits, probabilities);
+        else
+            engine_probabilities(r->engine, logits, probabilities);
     }
+}
+
+void runner_windows(struct runner *r, const float *watts, size_t count, float *probabilities)
+{
+    runner_logits(r, watts, count, probabilities);
+    runner_probabilities(r, probabilities, count, probabilities);
 }

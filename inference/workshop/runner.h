@@ -22,4 +22,9 @@ const char *runner_isa(const struct runner *r);
 /* watts [count][window + 1], the first of each being the predecessor of the window, to probabilities [count][class_count]. */
 void runner_windows(struct runner *r, const float *watts, size_t count, float *probabilities);
 
+/* The same without the head, and the head alone, in place allowed. */
+void runner_logits(struct runner *r, const float *watts, size_t count, float *logits);
+void runner_probabilities(const struct runner *r, const float *logits, size_t count,
+                          float *probabilities);
+
 #endif

@@ -177,12 +177,97 @@ static void test_eval_is_deterministic(void **state)
         cJSON *o = EVAL("--stride", "1", "--threads", i ? "4" : "1");
         assert_true(number(o, "windows") > 100);
         cJSON_DeleteItemFromObject(o, "latency_us");
+        cJSON_DeleteItemFromObject(o, "hop_us");
         text[i] = cJSON_Print(o);
         cJSON_Delete(o);
     }
     assert_string_equal(text[0], text[1]);
     free(text[0]);
     free(text[1]);
+}
+
+/* 520 W is near the border of Low and High: 0.69 for the better one, below a threshold of 0.9. */
+static void test_eval_unknown_and_reference(void **state)
+{
+    char reference[128], why[256] = "";
+    struct model *m, copy;
+    void *data;
+    size_t size;
+    (void)state;
+    write_model(0);
+    assert_int_equal(model_decode_file(model_path, &m, why, sizeof why), 0);
+    copy = *m;
+    copy.reject = 0.9f;
+    copy.owner = NULL;
+    assert_int_equal(model_encode(&copy, &data, &size, why, sizeof why), 0);
+    small_model_write(model_path, data, size);
+    free(data);
+    model_free(m);
+    write_trace("Low", "AAAAAA", 60);
+    write_trace("High", "AAAAAB", 2000);
+    write_trace("Other", "AAAAAC", 520);
+    write_trace("Strange", "AAAAAD", 2000);
+    cJSON *o = EVAL("--stride", "4");
+    assert_int_equal(number(o, "rejected_windows"), 0);
+    assert_int_equal(number(o, "unknown_windows"), 48);
+    assert_int_equal(number(o, "unknown_rejected"), 24);
+    const cJSON *list = cJSON_GetObjectItem(o, "unknown");
+    assert_int_equal(cJSON_GetArraySize(list), 2);
+    assert_string_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 0), "name")->valuestring,
+                        "Other");
+    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "rejected"), 24);
+    assert_int_equal(number(cJSON_GetArrayItem(list, 1), "rejected"), 0);
+    assert_int_equal(number(o, "parameters"), 6);
+    assert_int_equal(number(o, "macs"), 3);
+    assert_true(number(o, "hop_us") > 0 && number(o, "hop_samples") == 4);
+    assert_true(number(o, "ece") < 0.01);
+    list = cJSON_GetObjectItem(o, "reliability");
+    assert_int_equal(cJSON_GetArraySize(list), 1);
+    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "windows"), 48);
+    assert_null(cJSON_GetObjectItem(o, "same_first_class"));
+    list = cJSON_GetObjectItem(o, "per_class");
+    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "devices"), 1);
+    assert_int_equal(number(cJSON_GetArrayItem(list, 2), "devices"), 0);
+    cJSON_Delete(o);
+    /* against itself, and against the one that exchanges the names: by name, not by number */
+    o = EVAL("--stride", "4", "--reference", model_path);
+    assert_true(number(o, "same_first_class") == 1);
+    cJSON_Delete(o);
+    snprintf(reference, sizeof reference, "%s/r.nilm", root);
+    small_model_encode(7, 1, 0, 0, &data, &size);
+    small_model_write(reference, data, size);
+    free(data);
+    o = EVAL("--stride", "4", "--reference", reference);
+    assert_true(number(o, "same_first_class") == 0);
+    cJSON_Delete(o);
+    small_model_write(reference, "NILM", 4);
+    char *text;
+    const char *const arguments[] = {"--model",     model_path, "--data",  data_path,
+                                     "--reference", reference,  "--quiet", NULL};
+    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    free(text);
+}
+
+/* A random split says that it is weak, and is never unseen. */
+static void test_eval_random_split(void **state)
+{
+    double windows = 0;
+    (void)state;
+    write_model(0);
+    write_trace("Low", "AAAAAA", 60);
+    write_trace("High", "AAAAAB", 2000);
+    for (int part = 0; part < 3; part++) {
+        static const char *const parts[] = {"train", "valid", "test"};
+        cJSON *o = EVAL("--stride", "1", "--split", "random", "--part", parts[part]);
+        assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "weak_split")));
+        assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "unseen")));
+        windows += number(o, "windows");
+        cJSON_Delete(o);
+    }
+    cJSON *o = EVAL("--stride", "1");
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "weak_split")));
+    assert_true(number(o, "windows") == windows);
+    cJSON_Delete(o);
 }
 
 /* "unseen" is claimed only when the model was trained on the same split, and of its test part. */
@@ -385,9 +470,14 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
     const struct CMUnitTest tests[] = {
-        TEST(test_eval_figures), TEST(test_eval_is_deterministic),
-        TEST(test_eval_unseen),  TEST(test_eval_fp32),
-        TEST(test_bench),        TEST(test_inspect),
+        TEST(test_eval_figures),
+        TEST(test_eval_is_deterministic),
+        TEST(test_eval_unseen),
+        TEST(test_eval_fp32),
+        TEST(test_eval_unknown_and_reference),
+        TEST(test_eval_random_split),
+        TEST(test_bench),
+        TEST(test_inspect),
         TEST(test_exit_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,6 +68,58 @@ static void test_losses(void **state)
     metrics_free(m);
 }
 
+/* Bins of a fifteenth: the float 0.6f lies just above 9/15 and so in bin 9, as does 0.61. */
+static void test_calibration_error(void **state)
+{
+    const float a[2] = {0.6f, 0.4f}, b[2] = {0.39f, 0.61f}, c[2] = {1.0f, 0.0f};
+    struct metrics *m;
+    (void)state;
+    assert_int_equal(metrics_create(2, &m), 0);
+    for (int i = 0; i < 4; i++)
+        metrics_add(m, a, i < 3 ? 0 : 1); /* accuracy 0.75 at 0.6 */
+    for (int i = 0; i < 4; i++)
+        metrics_add(m, b, i < 1 ? 1 : 0); /* 0.25 at 0.61 */
+    for (int i = 0; i < 2; i++)
+        metrics_add(m, c, 0); /* 1 at 1 */
+    metrics_finish(m);
+    assert_int_equal(m->bins[9].windows, 8);
+    assert_float_equal(m->bins[9].confidence, 0.605, 1e-6);
+    assert_float_equal(m->bins[9].accuracy, 0.5, 1e-12);
+    assert_int_equal(m->bins[14].windows, 2);
+    assert_float_equal(m->ece, 0.8 * 0.105, 1e-6);
+    metrics_free(m);
+    const float d[4] = {0.3f, 0.2f, 0.25f, 0.25f}, e[4] = {0.9f, 0.1f, 0, 0};
+    assert_int_equal(metrics_create(4, &m), 0);
+    metrics_add(m, d, 1); /* 0 at 0.3: bin 4 */
+    metrics_add(m, d, 0); /* 1 at 0.3 */
+    metrics_add(m, e, 0); /* 1 at 0.9: bin 13 */
+    metrics_finish(m);
+    assert_int_equal(m->bins[4].windows, 2);
+    assert_int_equal(m->bins[13].windows, 1);
+    assert_float_equal(m->ece, 2.0 / 3 * 0.2 + 1.0 / 3 * 0.1, 1e-6);
+    metrics_free(m);
+}
+
+/* A sigmoid head's classes each by itself: on from 0.5. */
+static void test_on_f1(void **state)
+{
+    const float both[2] = {0.9f, 0.5f}, second[2] = {0.1f, 0.8f}, none[2] = {0.2f, 0.1f};
+    struct metrics *m;
+    (void)state;
+    assert_int_equal(metrics_create(2, &m), 0);
+    metrics_add(m, both, 0);   /* right, and a false second */
+    metrics_add(m, second, 1); /* right */
+    metrics_add(m, none, 1);   /* missed */
+    metrics_add(m, second, 0); /* wrong */
+    metrics_finish(m);
+    assert_int_equal(m->classes[0].on_predicted, 1);
+    assert_int_equal(m->classes[1].on_predicted, 3);
+    assert_float_equal(m->classes[0].on_f1, 2.0 / (1 + 2), 1e-12);
+    assert_float_equal(m->classes[1].on_f1, 2.0 / (3 + 2), 1e-12);
+    assert_float_equal(m->on_f1_macro, (2.0 / 3 + 0.4) / 2, 1e-12);
+    metrics_free(m);
+}
+
 static void test_empty_and_hostile(void **state)
 {
     struct metrics *m;
@@ -84,6 +136,7 @@ static void test_empty_and_hostile(void **state)
     assert_int_equal(metrics_create(2, &m), 0);
     metrics_add(m, nan, 1);
     metrics_finish(m);
+    assert_true(isfinite(m->ece) && m->bins[0].windows == 1);
     assert_true(isfinite(m->bce) && isfinite(m->cross_entropy) && m->correct == 0);
     metrics_free(m);
     metrics_free(NULL);
@@ -92,8 +145,8 @@ static void test_empty_and_hostile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),
-        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_by_hand),           cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_calibration_error), cmocka_unit_test(test_on_f1),
         cmocka_unit_test(test_empty_and_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
