@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/workshop/prune_graph.h"
+
 struct candidate {
     float worth;
     uint32_t layer, channel;
@@ -14,6 +16,7 @@ struct candidate {
 /* Which outputs of each layer stay: keep[layer][channel], for layers that have channels of their
  * own. */
 struct plan {
+    struct prune_graph graph;
     uint8_t *keep[MODEL_MAX_LAYERS];
     uint32_t left[MODEL_MAX_LAYERS];
     struct candidate *order;
@@ -36,6 +39,7 @@ static void plan_free(struct plan *p)
     for (uint32_t i = 0; i < MODEL_MAX_LAYERS; i++)
         free(p->keep[i]);
     free(p->order);
+    prune_graph_free(&p->graph);
 }
 
 /* LOCAL: a channel stands in the ranking with the share of its layer that is worth less. */
@@ -46,14 +50,12 @@ static void rank_within(struct candidate *of_layer, uint32_t channels)
         of_layer[c].worth = ((float)c + 0.5f) / (float)channels;
 }
 
-static int plan_create(const struct net *net, const struct prune_options *o, struct plan *p)
+static int plan_create(const struct net *net, const struct prune_options *o,
+                       float *const worth[MODEL_MAX_LAYERS], struct plan *p)
 {
-    float *worth[MODEL_MAX_LAYERS];
     size_t total = 0;
-    int rc = prune_worth(net, o, worth);
+    int rc = prune_graph_create(net, &p->graph);
 
-    if (rc)
-        return rc;
     for (uint32_t i = 0; i < net->layer_count; i++)
         total += worth[i] ? net->layers[i].out_channels : 0;
     p->order = calloc(total + 1, sizeof(*p->order));
@@ -78,7 +80,6 @@ static int plan_create(const struct net *net, const struct prune_options *o, str
     }
     if (!rc)
         qsort(p->order, p->count, sizeof(*p->order), by_worth);
-    prune_worth_free(worth);
     return rc;
 }
 
@@ -93,16 +94,17 @@ static uint32_t width(const struct net *net, const struct plan *p, uint32_t alig
 /* Parameters of the net that the plan leaves. */
 static uint64_t parameters(const struct net *net, const struct plan *p, uint32_t align)
 {
-    uint64_t channels = net->channels, sum = 0;
+    uint64_t sum = 0;
 
     for (uint32_t i = 0; i < net->layer_count; i++) {
         const struct net_layer *l = &net->layers[i];
-        if (l->op == MODEL_FLATTEN)
-            channels *= l->in_columns;
+        const struct prune_port *in = &p->graph.port[i];
+        uint64_t inputs = in->features;
         if (!l->weight_count)
             continue;
-        sum += width(net, p, align, i) * (channels * (l->op == MODEL_CONV1D ? l->taps : 1u) + 1u);
-        channels = width(net, p, align, i);
+        if (in->maker != PRUNE_GRAPH_INPUT)
+            inputs = (uint64_t)width(net, p, align, in->maker) * (in->features / in->channels);
+        sum += width(net, p, align, i) * (inputs * (l->op == MODEL_CONV1D ? l->taps : 1u) + 1u);
     }
     return sum;
 }
@@ -162,55 +164,37 @@ static int choose(const struct net *net, const struct prune_options *o, struct p
     return 0;
 }
 
-/* Copies what stays. inputs: indices of the inputs (one tap's) that stay, as many as the new
- * layer's in_channels. */
-static void copy_layer(const struct net *net, uint32_t i, const struct plan *p,
-                       const uint32_t *inputs, struct net *out)
+/* Copies what stays of layer i. inputs, outputs: scratch [the larger of its two ports]. */
+static void copy_layer(const struct net *net, uint32_t i, const struct plan *p, uint32_t *inputs,
+                       uint32_t *outputs, struct net *out)
 {
     const struct net_layer *from = &net->layers[i], *to = &out->layers[i];
     const size_t taps = from->op == MODEL_CONV1D ? from->taps : 1u;
+    const uint32_t ins = prune_graph_kept(&p->graph.port[i], p->keep, inputs);
+    const uint32_t outs = prune_graph_kept(&p->graph.port[i + 1], p->keep, outputs);
     float *w = out->params + to->weights, *b = out->params + to->bias;
 
-    for (uint32_t o = 0; o < from->out_channels; o++) {
-        const float *source = net->params + from->weights + o * taps * from->in_channels;
-        if (p->keep[i] && !p->keep[i][o])
-            continue;
+    for (uint32_t o = 0; o < outs; o++) {
+        const float *row = net->params + from->weights + outputs[o] * taps * from->in_channels;
         for (size_t t = 0; t < taps; t++)
-            for (uint32_t k = 0; k < to->in_channels; k++)
-                *w++ = source[t * from->in_channels + inputs[k]];
-        *b++ = net->params[from->bias + o];
+            for (uint32_t k = 0; k < ins; k++)
+                *w++ = row[t * from->in_channels + inputs[k]];
+        *b++ = net->params[from->bias + outputs[o]];
     }
-}
-
-/* Flatten: input c of column t is input t * channels + c of what follows. */
-static void expand(uint32_t *inputs, uint32_t kept, uint32_t channels, uint32_t columns)
-{
-    for (uint32_t t = columns; t-- > 0;)
-        for (uint32_t k = kept; k-- > 0;)
-            inputs[t * kept + k] = t * channels + inputs[k];
 }
 
 static int copy_net(const struct net *net, const struct plan *p, struct net *out)
 {
     uint32_t *inputs = calloc(MODEL_MAX_UNITS, sizeof(*inputs));
+    uint32_t *outputs = calloc(MODEL_MAX_UNITS, sizeof(*outputs));
+    const int rc = inputs && outputs ? 0 : -ENOMEM;
 
-    if (!inputs)
-        return -ENOMEM;
-    for (uint32_t c = 0; c < net->channels; c++)
-        inputs[c] = c;
-    for (uint32_t i = 0; i < net->layer_count; i++) {
-        const struct net_layer *l = &net->layers[i];
-        if (l->op == MODEL_FLATTEN)
-            expand(inputs, out->layers[i].in_channels, l->in_channels, l->in_columns);
-        if (!l->weight_count)
-            continue;
-        copy_layer(net, i, p, inputs, out);
-        for (uint32_t o = 0, n = 0; o < l->out_channels; o++)
-            if (!p->keep[i] || p->keep[i][o])
-                inputs[n++] = o;
-    }
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++)
+        if (net->layers[i].weight_count)
+            copy_layer(net, i, p, inputs, outputs, out);
     free(inputs);
-    return 0;
+    free(outputs);
+    return rc;
 }
 
 int prune_protect(const struct net *net, const char *names, struct prune_options *options,
@@ -248,8 +232,9 @@ int prune_channels(const struct net *net, const struct prune_options *options, s
                    char *why, size_t why_size)
 {
     struct net_layer layers[MODEL_MAX_LAYERS];
+    float *worth[MODEL_MAX_LAYERS] = {NULL};
     struct plan p = {0};
-    int rc = -EINVAL;
+    int rc;
 
     *out = NULL;
     if (!acceptable(net, options)) {
@@ -259,7 +244,9 @@ int prune_channels(const struct net *net, const struct prune_options *options, s
                            "1 channel to stay, windows for the Taylor criterion");
         return -EINVAL;
     }
-    rc = plan_create(net, options, &p);
+    rc = options->worth ? 0 : prune_worth(net, options, worth);
+    if (!rc)
+        rc = plan_create(net, options, options->worth ? options->worth : worth, &p);
     if (!rc)
         rc = choose(net, options, &p, why, why_size);
     memcpy(layers, net->layers, sizeof(layers));
@@ -275,5 +262,26 @@ int prune_channels(const struct net *net, const struct prune_options *options, s
         *out = NULL;
     }
     plan_free(&p);
+    prune_worth_free(worth);
+    return rc;
+}
+
+int prune_smallest(const struct net *net, const struct prune_options *options, uint64_t *out)
+{
+    struct prune_options any = *options;
+    float *worth[MODEL_MAX_LAYERS] = {NULL};
+    struct plan p = {0};
+    int rc;
+
+    any.criterion = PRUNE_L1; /* any will do: all that may go goes */
+    rc = prune_worth(net, &any, worth);
+    if (!rc)
+        rc = plan_create(net, &any, worth, &p);
+    for (uint32_t i = 0; i < net->layer_count && !rc; i++)
+        if (p.keep[i] && p.left[i] > options->least)
+            p.left[i] = options->least;
+    *out = rc ? 0 : parameters(net, &p, options->align);
+    plan_free(&p);
+    prune_worth_free(worth);
     return rc;
 }

@@ -12,9 +12,8 @@
  * - RANDOM: uniform, seeded; what the others have to beat
  *
  * The least worth go first: GLOBAL wherever they are, LOCAL the same share of every layer, by rank
- * in it. With a channel go the weights that read it in the next layer, through pool and flatten
- * (there one weight per column). Normalization has to be folded before (convert.h): its scale is
- * part of the worth.
+ * in it. What goes with a channel follows from the layer graph (prune_graph.h). Normalization has
+ * to be folded before (convert.h): its scale is part of the worth.
  */
 #ifndef WORKSHOP_PRUNE_H
 #define WORKSHOP_PRUNE_H
@@ -27,11 +26,11 @@
 enum prune_criterion { PRUNE_L2 = 0, PRUNE_L1 = 1, PRUNE_RANDOM = 2, PRUNE_TAYLOR = 3 };
 enum prune_scope { PRUNE_GLOBAL = 0, PRUNE_LOCAL = 1 };
 
-/* Labelled windows for TAYLOR. */
+/* Labelled windows for TAYLOR. prune_tune.h draws some. */
 struct prune_sample {
     uint32_t windows;
-    const float *features;  /* [windows][window][channels], as net_features makes them */
-    const uint32_t *labels; /* [windows] */
+    float *features;  /* [windows][window][channels], as net_features makes them */
+    uint32_t *labels; /* [windows] */
 };
 
 struct prune_options {
@@ -40,11 +39,12 @@ struct prune_options {
     double ratio; /* of all channels that are not protected, to remove; in [0, 1) */
     uint64_t
         target_params; /* or: remove until at most so many parameters are left; 0: go by ratio */
-    uint32_t least;    /* channels that stay in every layer, > 0 */
+    uint32_t least;    /* channels that stay in every layer, > 0; one that has fewer keeps them */
     uint32_t align;    /* widths are rounded up to a multiple (at most to what they were); 0: no */
     uint8_t protect[MODEL_MAX_LAYERS]; /* layers that keep all channels */
     uint64_t seed;                     /* RANDOM */
     const struct prune_sample *sample; /* TAYLOR */
+    float *const *worth;               /* when not NULL: what prune_worth gave; not asked again */
 };
 
 /* Sets protect for each layer of names, "conv1,dense1". 0, -EINVAL (no such layer; why). */
@@ -55,6 +55,9 @@ int prune_protect(const struct net *net, const char *names, struct prune_options
  * -ENOMEM. */
 int prune_channels(const struct net *net, const struct prune_options *options, struct net **out,
                    char *why, size_t why_size);
+
+/* Parameters that are left when everything goes that may. 0, -ENOMEM. */
+int prune_smallest(const struct net *net, const struct prune_options *options, uint64_t *out);
 
 /* Worth of each output channel by the criterion: worth[layer] [out_channels], NULL for layers
  * without channels to prune; release with prune_worth_free. 0, -ENOMEM. */

@@ -196,6 +196,101 @@ static void test_choices(void **state)
     free(data);
 }
 
+static cJSON *printed(void)
+{
+    char path[128];
+    void *data;
+    size_t size;
+
+    (void)snprintf(path, sizeof(path), "%s/stdout", folder);
+    assert_int_equal(cli_read_file(path, 1 << 20, &data, &size), 0);
+    cJSON *j = cJSON_ParseWithLength(data, size);
+    assert_non_null(j);
+    free(data);
+    return j;
+}
+
+static double figure(const cJSON *j, const char *part, const char *key)
+{
+    const cJSON *o = part ? cJSON_GetObjectItem(j, part) : j;
+    const cJSON *n = cJSON_GetObjectItem(o, key);
+    assert_true(cJSON_IsNumber(n));
+    return n->valuedouble;
+}
+
+#define TUNE                                                                                       \
+    "--steps", "2", "--epochs-per-step", "1", "--epochs", "2", "--batch", "32", "--epoch-windows", \
+        "480", "--shift", "16", "--quiet", "--json"
+
+/* Pruning with fine-tuning, to a size and to a loss of F1; what was measured on the source is not
+ * said of the result. */
+static void test_prune_in_steps(void **state)
+{
+    (void)state;
+    const char *steps[] = {"prune",  "--model",  "{F}/a.nilm", "--out", "{F}/s.nilm",
+                           "--data", "{F}/data", "--ratio",    "0.3",   "--least",
+                           "2",      TUNE,       NULL};
+    const char *search[] = {"prune",      "--model",  "{F}/a.nilm", "--out",
+                            "{F}/d.nilm", "--data",   "{F}/data",   "--target-f1-drop",
+                            "0.2",        "--probes", "3",          "--least",
+                            "2",          TUNE,       NULL};
+    const char *plain[] = {"prune",      "--model", "{F}/s.nilm", "--out",
+                           "{F}/n.nilm", "--ratio", "0",          NULL};
+    char path[128], text[512], figures[128];
+    struct model *m;
+
+    assert_int_equal(run(workshop_prune, steps), CLI_DONE);
+    cJSON *j = printed();
+    assert_true(figure(j, NULL, "parameters") < figure(j, NULL, "parameters_before"));
+    (void)snprintf(figures, sizeof(figures), "f1_macro %.4f", figure(j, "valid", "f1_macro"));
+    (void)snprintf(path, sizeof(path), "%s/s.nilm", folder);
+    assert_int_equal(model_decode_file(path, &m, NULL, 0), 0);
+    assert_int_equal(model_meta(m, "fp32_valid", text, sizeof(text)), 0);
+    assert_non_null(strstr(text, figures));
+    assert_int_equal(model_meta(m, "prune_command", text, sizeof(text)), 0);
+    model_free(m);
+    cJSON_Delete(j);
+
+    assert_int_equal(run(workshop_prune, search), CLI_DONE);
+    j = printed();
+    assert_true(figure(j, "valid", "f1_macro") >= figure(j, "valid_before", "f1_macro") - 0.2);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(j, "probes")), 3);
+    cJSON_Delete(j);
+
+    assert_int_equal(run(workshop_prune, plain), CLI_DONE);
+    (void)snprintf(path, sizeof(path), "%s/n.nilm", folder);
+    assert_int_equal(model_decode_file(path, &m, NULL, 0), 0);
+    assert_int_equal(model_meta(m, "fp32_valid", text, sizeof(text)), -ENOENT);
+    assert_int_equal(model_meta(m, "split", text, sizeof(text)), 0);
+    model_free(m);
+}
+
+static void test_sensitivity(void **state)
+{
+    (void)state;
+    const char *sweep[] = {"prune",    "--model",       "{F}/a.nilm", "--data",
+                           "{F}/data", "--sensitivity", "--csv",      "{F}/sweep.csv",
+                           "--quiet",  "--json",        NULL};
+    char path[128], line[128];
+    int lines = 0;
+
+    assert_int_equal(run(workshop_prune, sweep), CLI_DONE);
+    cJSON *j = printed();
+    const cJSON *rows = cJSON_GetObjectItem(j, "sensitivity"), *row = cJSON_GetArrayItem(rows, 9);
+    assert_int_equal(cJSON_GetArraySize(rows), 3 * 9); /* two convolutions, a hidden layer */
+    assert_string_equal(cJSON_GetObjectItem(row, "layer")->valuestring, "conv2");
+    assert_true(figure(row, NULL, "channels") == 7.0); /* 10 % of 8 */
+    cJSON_Delete(j);
+    (void)snprintf(path, sizeof(path), "%s/sweep.csv", folder);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    for (; fgets(line, sizeof(line), f); lines++)
+        assert_true(lines || !strcmp(line, "layer,ratio,channels,parameters,f1_macro,accuracy,"
+                                           "bce,cross_entropy\n"));
+    assert_int_equal(lines, 28);
+    (void)fclose(f);
+}
+
 static void test_wrong_usage(void **state)
 {
     (void)state;
@@ -218,6 +313,17 @@ static void test_wrong_usage(void **state)
                              "{F}/x.nilm", "--protect", "conv9",      NULL};
     const char *percentile[] = {"quantize", "--model",    "{F}/a.nilm",   "--data", "{F}/data",
                                 "--out",    "{F}/x.nilm", "--percentile", "99.9",   NULL};
+    const char *two[] = {"prune",   "--model", "{F}/a.nilm",      "--out", "{F}/x.nilm",
+                         "--ratio", "0.5",     "--target-params", "50",    NULL};
+    const char *steps[] = {"prune",      "--model", "{F}/a.nilm", "--out",
+                           "{F}/x.nilm", "--steps", "2",          NULL};
+    const char *sweep[] = {"prune",  "--model",  "{F}/a.nilm",    "--out", "{F}/x.nilm",
+                           "--data", "{F}/data", "--sensitivity", NULL};
+    const char *nowhere[] = {"prune", "--model", "{F}/a.nilm", NULL};
+    assert_int_equal(run(workshop_prune, two), CLI_USAGE);
+    assert_int_equal(run(workshop_prune, steps), CLI_USAGE);
+    assert_int_equal(run(workshop_prune, sweep), CLI_USAGE);
+    assert_int_equal(run(workshop_prune, nowhere), CLI_USAGE);
     assert_int_equal(run(workshop_prune, taylor), CLI_USAGE);
     assert_int_equal(run(workshop_prune, protect), CLI_FAILED);
     assert_int_equal(run(workshop_quantize, percentile), CLI_USAGE);
@@ -314,7 +420,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_from_folder_to_int8), cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_wrong_usage), cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_prune_in_steps),      cmocka_unit_test(test_sensitivity),
+        cmocka_unit_test(test_wrong_usage),         cmocka_unit_test(test_shipped),
         cmocka_unit_test(test_shipped_on_real_days)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -114,8 +114,9 @@ static void test_taylor_by_hand(void **state)
                                   .hidden_count = 1,
                                   .hidden = {2}};
     const float hidden[4] = {1, 0.5f, /* bias */ 0, -0.25f};
-    const float last[6] = {1, 2, 3, -2, /* bias */ 0, -1}, features[2] = {2, 0};
-    const uint32_t labels[2] = {0, 1};
+    const float last[6] = {1, 2, 3, -2, /* bias */ 0, -1};
+    float features[2] = {2, 0};
+    uint32_t labels[2] = {0, 1};
     const struct prune_sample sample = {.windows = 2, .features = features, .labels = labels};
     struct prune_options o = {.criterion = PRUNE_TAYLOR, .ratio = 0.5, .least = 1};
     float *worth[MODEL_MAX_LAYERS];
