@@ -30,6 +30,7 @@ struct job {
     struct net *before, *after;
     struct train_data data;
     struct prune_sample sample;
+    struct train_teachers *teachers;
     struct prune_tune_options tune;
     struct metrics *whole, *valid, *test; /* before pruning on valid; after it on both */
     cJSON *probes;
@@ -42,6 +43,19 @@ static const char *const criteria[] = {"l2", "l1", "random", "taylor",
 static const char *const scopes[] = {"global", "local", NULL}; /* enum prune_scope */
 static const char *const alignments[] = {"1", "4", "8", "16", NULL};
 static const uint32_t widths[] = {0, 4, 8, 16};
+
+/* Fine-tuning learns from the network before pruning, too, unless told otherwise. */
+static int load_teachers(struct job *j)
+{
+    const char *files = j->r->train.teacher ? j->r->train.teacher : j->r->model;
+    int rc;
+
+    if (!j->r->steps || !strcmp(files, "none"))
+        return 0;
+    rc = train_teachers_load(files, j->source, j->data.train, &j->teachers, j->why, sizeof(j->why));
+    j->tune.train.teachers = j->teachers;
+    return rc;
+}
 
 static int load(struct job *j)
 {
@@ -68,6 +82,8 @@ static int load(struct job *j)
                        r->model);
         return -EINVAL;
     }
+    if (!rc)
+        rc = load_teachers(j);
     if (!rc && r->criterion == PRUNE_TAYLOR)
         rc = prune_sample_draw(j->data.train, j->source->channels, j->source->channel_count,
                                r->windows, r->train.seed, &j->sample);
@@ -274,6 +290,7 @@ out:
     metrics_free(j.valid);
     metrics_free(j.test);
     prune_sample_free(&j.sample);
+    train_teachers_free(j.teachers);
     train_command_unload(&j.data);
     net_free(j.before);
     net_free(j.after);
@@ -355,7 +372,8 @@ int workshop_prune(int argc, char **argv)
         .usage = "--model FILE --out FILE",
         .summary = "Removes the whole channels that are worth least, with the weights that read "
                    "them: at once, to be fine-tuned afterwards, or with --steps in several cuts "
-                   "with fine-tuning between them. Training options count for fine-tuning.",
+                   "with fine-tuning between them. Training options count for fine-tuning; its "
+                   "--teacher is the model itself when not given, and none with 'none'.",
         .options = options};
     int code = cli_parse(&command, argc, argv);
     if (code != CLI_RUN)
