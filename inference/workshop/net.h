@@ -16,6 +16,11 @@
  * independent and the result does not depend on the number of threads. convert.h folds it into the
  * convolution: a model file has none.
  *
+ * A net may compute what the INT8 engine computes (quantize_real makes such a net): its inputs and
+ * the outputs of its layers are then rounded to levels. Backward passes the gradient straight
+ * through the rounding where a value lies within its levels, and 0 where it was clipped (Jacob et
+ * al. 2018; Bengio et al. 2013).
+ *
  * A net may be read from many threads; a net_work belongs to one thread at a time.
  */
 #ifndef WORKSHOP_NET_H
@@ -49,6 +54,7 @@ struct net_layer {
     size_t weights, weight_count; /* offsets into params */
     size_t bias, gamma;           /* bias is beta under norm; gamma only with norm */
     size_t mean, variance;        /* offsets into stats, only with norm */
+    float step, least, most; /* levels of the output, whole steps from least to most; step 0: any */
     char name[MODEL_LABEL_BYTES];
 };
 
@@ -60,6 +66,9 @@ struct net {
     size_t param_count;
     float *stats; /* running mean and variance of the norm layers */
     size_t stat_count;
+    struct {
+        float step, offset; /* levels of an input channel: step * n + offset; step 0: any value */
+    } inputs[MODEL_MAX_CHANNELS];
 };
 
 /* Makes a net with all parameters zero (gamma and variances one). 0, -EINVAL (geometry; why says

@@ -5,6 +5,24 @@
 
 #include "inference/workshop/net_work.h"
 
+/* Of a layer with levels: 0 where the value was clipped, by the levels or by ReLU; elsewhere the
+ * gradient passes as if there were none. The values are x * scale + offset, or x where scale is
+ * NULL. */
+static void through_levels(const struct net_layer *l, const float *x, const float *scale,
+                           const float *offset, size_t columns, float *d)
+{
+    const float low = l->relu ? 0.0f : (l->least - 0.5f) * l->step;
+    const float high = (l->most + 0.5f) * l->step;
+
+    for (size_t t = 0; t < columns; t++) {
+        for (uint32_t k = 0; k < l->out_channels; k++) {
+            size_t at = t * l->out_channels + k;
+            float v = scale ? x[at] * scale[k] + offset[k] : x[at];
+            d[at] = v > low && v < high ? d[at] : 0.0f;
+        }
+    }
+}
+
 /* d: gradient of the layer's output -> gradient of what the product gave (before normalization), in
  * place; void columns stay zero. Also the gradients of beta (or bias) and gamma. Normalization
  * backward (Ioffe, Szegedy 2015, section 3), with x^ = (raw - mean) * inverse: d_raw = gamma *
@@ -16,7 +34,12 @@ static void through_activation(const struct net_layer *l, const struct net_work 
     const uint32_t c = l->out_channels, n = w->n;
     double sum[MODEL_MAX_WIDTH] = {0}, dot[MODEL_MAX_WIDTH] = {0};
     float mean[MODEL_MAX_WIDTH];
+    const int relu = l->relu && l->step <= 0.0f;
 
+    for (uint32_t i = 0; i < n && l->step > 0.0f; i++) {
+        size_t at = (size_t)i * l->out_pitch * c;
+        through_levels(l, b->raw + at, b->scale, b->offset, l->out_columns, b->d + at);
+    }
     for (uint32_t k = 0; k < c; k++)
         mean[k] = l->norm ? w->stats[l->mean + k] : 0.0f;
     for (uint32_t i = 0; i < n; i++) {
@@ -28,7 +51,7 @@ static void through_activation(const struct net_layer *l, const struct net_work 
             const float *restrict x = b->raw + at, *restrict y = b->out + at;
             float *restrict d = b->d + at;
             for (uint32_t k = 0; k < c; k++) {
-                float g = !l->relu || y[k] > 0.0f ? d[k] : 0.0f;
+                float g = !relu || y[k] > 0.0f ? d[k] : 0.0f;
                 d[k] = g;
                 s[k] += g;
                 q[k] += g * (x[k] - mean[k]);
@@ -128,13 +151,16 @@ static void dense_back(const struct net *net, uint32_t index, struct net_work *w
     struct net_buffers *b = &w->layers[index];
     const int n = (int)w->n, k = (int)l->in_channels, o = (int)l->out_channels;
     const int dropped = w->mode.train && w->mode.dropout > 0.0f;
+    const int relu = l->relu && l->step <= 0.0f;
     float *d_bias = gradient + l->bias;
 
+    if (l->step > 0.0f)
+        through_levels(l, b->sums, NULL, NULL, w->n, b->d);
     memset(d_bias, 0, l->out_channels * sizeof(float));
     for (uint32_t i = 0; i < w->n; i++) {
         for (uint32_t u = 0; u < l->out_channels; u++) {
             float *d = &b->d[(size_t)i * l->out_channels + u];
-            if (l->relu && b->out[(size_t)i * l->out_channels + u] <= 0.0f)
+            if (relu && b->out[(size_t)i * l->out_channels + u] <= 0.0f)
                 *d = 0.0f;
             d_bias[u] += *d;
         }

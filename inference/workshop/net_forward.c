@@ -34,6 +34,8 @@ static void buffers(const struct net_layer *l, uint32_t windows, struct net_buff
     } else if (l->op == MODEL_DENSE) {
         b->raw = floats((size_t)windows * l->in_channels, failed);
         b->mask = floats((size_t)windows * l->in_channels, failed);
+        if (l->step > 0.0f)
+            b->sums = floats(out, failed);
     } else if (l->op == MODEL_MAXPOOL1D) {
         b->choice = calloc(out ? out : 1, 1);
         *failed |= !b->choice;
@@ -74,6 +76,7 @@ void net_work_free(struct net_work *w)
         free(b->d_base);
         free(b->choice);
         free(b->mask);
+        free(b->sums);
         free(b->flipped);
         free(b->scale);
         free(b->offset);
@@ -165,6 +168,31 @@ static void affine(const struct net *net, const struct net_layer *l, const struc
     }
 }
 
+/* Half up, as the engine rounds (model.h). Truncation of what is not negative is what the compiler
+ * can vectorize. */
+static void to_levels(const struct net_layer *l, float *y, size_t count)
+{
+    const float step = l->step, inverse = 1.0f / l->step, least = l->least, most = l->most;
+
+    for (size_t i = 0; i < count; i++) {
+        float v = y[i] * inverse;
+        v = v < least ? least : v > most ? most : v;
+        y[i] = ((float)(int32_t)(v - least + 0.5f) + least) * step;
+    }
+}
+
+static void input_to_levels(const struct net *net, float *x, size_t columns)
+{
+    for (uint32_t c = 0; c < net->channels; c++) {
+        const float step = net->inputs[c].step, offset = net->inputs[c].offset;
+        const float inverse = 1.0f / step;
+        for (size_t t = 0; t < columns && step > 0.0f; t++) {
+            float *f = &x[t * net->channels + c];
+            *f = floorf((*f - offset) * inverse + 0.5f) * step + offset;
+        }
+    }
+}
+
 static void activate(const struct net_layer *l, const struct net_buffers *b, uint32_t n)
 {
     const uint32_t c = l->out_channels;
@@ -180,6 +208,8 @@ static void activate(const struct net_layer *l, const struct net_buffers *b, uin
                 y[k] = v > low ? v : low;
             }
         }
+        if (l->step > 0.0f)
+            to_levels(l, y - (size_t)l->out_columns * c, (size_t)l->out_columns * c);
         memset(y, 0, (size_t)(l->out_pitch - l->out_columns) * c * sizeof(float));
     }
 }
@@ -230,8 +260,12 @@ static void dense(const struct net *net, uint32_t index, const float *in, struct
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)w->n, (int)l->out_channels,
                 (int)l->in_channels, 1.0f, x, (int)l->in_channels, net->params + l->weights,
                 (int)l->in_channels, 1.0f, b->out, (int)l->out_channels);
+    if (l->step > 0.0f)
+        memcpy(b->sums, b->out, (size_t)w->n * l->out_channels * sizeof(float));
     for (size_t i = 0; l->relu && i < (size_t)w->n * l->out_channels; i++)
         b->out[i] = b->out[i] > 0.0f ? b->out[i] : 0.0f;
+    if (l->step > 0.0f)
+        to_levels(l, b->out, (size_t)w->n * l->out_channels);
 }
 
 const float *net_forward(const struct net *net, struct net_work *w, uint32_t n,
@@ -241,6 +275,7 @@ const float *net_forward(const struct net *net, struct net_work *w, uint32_t n,
 
     w->n = n;
     w->mode = *mode;
+    input_to_levels(net, w->input, (size_t)n * net->window);
     for (uint32_t i = 0; i < net->layer_count; i++) {
         const struct net_layer *l = &net->layers[i];
         struct net_buffers *b = &w->layers[i];

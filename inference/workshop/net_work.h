@@ -12,6 +12,7 @@ struct net_buffers {
     float *d;        /* d_base + that margin */
     uint8_t *choice; /* MAXPOOL1D: which of the pool's columns was largest */
     float *mask;     /* DENSE: dropout factors of the input */
+    float *sums;     /* DENSE with levels: before ReLU and levels */
     float *flipped;  /* CONV1D: weights as the backward product wants them */
     float *scale, *offset, *inverse; /* CONV1D with norm: see net_forward.c */
 };

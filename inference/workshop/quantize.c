@@ -9,11 +9,9 @@
 #include <string.h>
 
 #include "inference/engine.h"
+#include "inference/workshop/quantize_rows.h"
 #include "inference/workshop/quantize_trace.h"
 #include "inference/workshop/train.h"
-
-#define IN_SCALE                                                                                   \
-    (1.0 / 127.0) /* of the first layer, with zero point 0; any would do: see quantize.h */
 
 /* Scales of what is all zero: any will do, but a chain of them must stay within what a model file
  * may hold. */
@@ -22,20 +20,6 @@
 
 /* Added to FIT's products, of their mean diagonal. */
 #define FIT_RIDGE 0.01
-
-struct quantized {
-    struct model m;
-    float thresholds[MODEL_MAX_CHANNELS][MODEL_LEVELS];
-    struct {
-        int8_t *weights;
-        int32_t *bias;
-        float *weight_scale, *logit_scale;
-        uint32_t *multiplier;
-        uint8_t *shift;
-    } layers[MODEL_MAX_LAYERS];
-    struct model_golden *golden;
-    float *golden_numbers;
-};
 
 /* What quantize_net holds while it works; per layer where it says so. */
 struct build {
@@ -123,30 +107,6 @@ static int allocate(struct quantized *q, uint32_t i, const struct net_layer *l)
                    q->layers[i].logit_scale && q->layers[i].multiplier && q->layers[i].shift
                ? 0
                : -ENOMEM;
-}
-
-/* Real weights and bias of output o as the integers see them: for the first layer with the input
- * channels' scales and offsets in. */
-static double row_of(const struct net *net, uint32_t i, const struct model *like, uint32_t o,
-                     double *row)
-{
-    const struct net_layer *l = &net->layers[i];
-    const size_t fan_in = l->weight_count / l->out_channels;
-    double bias = (double)net->params[l->bias + o];
-    int first = 1;
-
-    for (uint32_t k = 0; k < i; k++)
-        first = first && !net->layers[k].weight_count;
-    for (size_t k = 0; k < fan_in; k++) {
-        double scale, offset;
-        row[k] = (double)net->params[l->weights + o * fan_in + k];
-        if (!first)
-            continue;
-        quantize_input(like->channels[k % like->channel_count].feature, &scale, &offset);
-        bias += row[k] * offset;
-        row[k] *= scale / IN_SCALE;
-    }
-    return bias;
 }
 
 /* Rounds a row, in steps, to integers; see enum quantize_rounding. */
@@ -317,7 +277,7 @@ static int quantize_layer(struct build *b, uint32_t i)
     if (!rc)
         rc = measure(b, i, (uint32_t)(l->weight_count / l->out_channels));
     for (uint32_t c = 0; c < l->out_channels && !rc; c++) {
-        double bias = row_of(b->net, i, b->like, c, b->row);
+        double bias = quantize_row_of(b->net, i, b->like, c, b->row);
         rc = quantize_row(b, i, c, bias);
         q->layers[i].logit_scale[c] =
             (float)((double)o->in_scale * (double)q->layers[i].weight_scale[c]);
@@ -337,7 +297,7 @@ static int quantize_layer(struct build *b, uint32_t i)
 static int quantize_layers(struct build *b)
 {
     const struct net *net = b->net;
-    float scale = (float)IN_SCALE;
+    float scale = (float)QUANTIZE_IN_SCALE;
     int8_t zero = 0;
     int rc = quantize_trace_create(&b->q->m, &b->trace);
 
@@ -367,6 +327,7 @@ int quantize_net(const struct net *net, const struct model *like,
 {
     struct quantized *q = calloc(1, sizeof(*q));
     struct build b = {.net = net, .like = like, .options = options, .q = q};
+    size_t longest = 1;
     int rc;
 
     *out = NULL;
@@ -381,7 +342,13 @@ int quantize_net(const struct net *net, const struct model *like,
         quantize_thresholds(&q->m.channels[c], q->thresholds[c]);
         q->m.channels[c].thresholds = q->thresholds[c];
     }
-    rc = quantize_layers(&b);
+    for (uint32_t i = 0; i < net->layer_count; i++) {
+        const struct net_layer *l = &net->layers[i];
+        size_t row = l->weight_count ? l->weight_count / l->out_channels : 0;
+        longest = row > longest ? row : longest;
+    }
+    q->row = malloc(longest * sizeof(*q->row));
+    rc = q->row ? quantize_layers(&b) : -ENOMEM;
     if (!rc) {
         q->m.layers[net->layer_count - 1].out_scale = 0.0f;
         q->m.layers[net->layer_count - 1].out_zero = 0;
@@ -412,6 +379,7 @@ void quantize_free(struct quantized *q)
         free(q->layers[i].multiplier);
         free(q->layers[i].shift);
     }
+    free(q->row);
     free(q->golden);
     free(q->golden_numbers);
     free(q);

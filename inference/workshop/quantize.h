@@ -82,6 +82,18 @@ int quantize_net(const struct net *net, const struct model *like,
 struct model *quantize_model(struct quantized *q); /* ready for model_encode */
 void quantize_free(struct quantized *q);
 
+/* --- Quantization-aware fine-tuning (quantize_aware.c; train.h has the loop) --- */
+
+/* The net of floats that computes what q computes, up to the rounding of floats: weights and biases
+ * are what q's integers mean, inputs and outputs of layers are rounded to q's levels. net: what q
+ * was made of (its shape is taken). *out: net_free. 0, -ENOMEM. */
+int quantize_real(const struct quantized *q, const struct net *net, struct net **out);
+
+/* Weights and biases of net, each to the nearest integer, into q, whose scales stay; and what the
+ * integers mean into real (of quantize_real). Weights beyond the outermost level are taken back to
+ * it in net. */
+void quantize_apply(struct quantized *q, struct net *net, struct net *real);
+
 /* Draws `count` windows of d into watts [count][window + 1], runs the model through the engine and
  * makes them its golden vectors; the arrays are q's. 0, negative errno with why. */
 int quantize_golden(struct quantized *q, const struct dataset *d, uint32_t count, uint64_t seed,

@@ -12,6 +12,7 @@
 #include "inference/workshop/net_parallel.h"
 #include "inference/workshop/net_random.h"
 #include "inference/workshop/optim.h"
+#include "inference/workshop/quantize.h"
 
 #define STATS_MOMENTUM 0.1f /* of the running statistics, per batch */
 
@@ -39,13 +40,14 @@ void train_defaults(struct train_options *options)
 
 /* What the shards of a step share; [shards] arrays are written by their own shard only. */
 struct step {
-    const struct net *net;
+    const struct net *net; /* what is computed: the trained net, or its integers' (real) */
+    struct net *real;      /* quantization-aware: see quantize.h; else NULL */
     const struct model_channel *channels;
     const struct dataset *data;
     const struct train_sampler *sampler;
     const struct train_options *options;
     uint64_t number;
-    uint32_t shards, threads;
+    uint32_t shards, threads, first; /* epoch: the first that is judged */
     struct cli_progress progress;
     float *gradients; /* [shards][param_count] */
     float *stats;     /* [shards][stat_count] */
@@ -161,6 +163,7 @@ static void step_free(struct step *s)
     free(s->gradients);
     free(s->stats);
     free(s->losses);
+    net_free(s->real);
     for (uint32_t t = 0; t < NET_MAX_THREADS; t++)
         shard_work_free(&s->works[t]);
 }
@@ -211,6 +214,8 @@ static double run_step(struct step *s, struct state *t, double rate)
         loss += s->losses[k];
     }
     optim_step(t->optim, net, s->gradients, rate, (double)s->options->decay);
+    if (s->real)
+        quantize_apply(s->options->int8, net, s->real);
     for (size_t i = 0; i < net->stat_count; i++) {
         float sum = 0.0f;
         for (uint32_t k = 0; k < s->shards; k++)
@@ -248,16 +253,21 @@ static int run_epoch(struct step *s, struct state *t, uint32_t epoch, uint32_t s
 static int judge(const struct state *t, const struct step *s, const struct dataset *valid,
                  uint32_t epoch, struct train_result *result)
 {
-    const struct net *net = t->average ? t->average : t->net;
+    struct net *net = t->average ? t->average : t->net;
     struct metrics *m = NULL;
-    int rc = train_evaluate(net, s->channels, valid, s->threads, &m);
+    int rc;
 
+    if (s->real)
+        quantize_apply(s->options->int8, net, s->real);
+    rc = train_evaluate(s->real ? s->real : net, s->channels, valid, s->threads, &m);
+    if (s->real && t->average) /* training goes on with its own */
+        quantize_apply(s->options->int8, t->net, s->real);
     if (rc)
         return rc;
     if (!s->options->quiet)
         fprintf(stderr, "%sepoch %u: loss %.4f, valid f1_macro %.4f accuracy %.4f\n",
                 s->progress.open ? "\n" : "", epoch, result->loss, m->f1_macro, m->accuracy);
-    if (m->f1_macro > result->best_f1 || !result->best_epoch) {
+    if (m->f1_macro > result->best_f1 || epoch <= s->first) {
         result->best_f1 = m->f1_macro;
         result->best_epoch = epoch;
         copy_net(t->best, net);
@@ -300,6 +310,8 @@ static int train_epochs(struct step *s, struct state *t, const struct dataset *v
 
     if (!o->quiet)
         cli_progress_begin(&s->progress, "training", (uint64_t)steps * o->epochs);
+    if (s->real && valid)
+        rc = judge(t, s, valid, 0, result);
     for (uint32_t e = 1; e <= o->epochs && !rc; e++) {
         double started = now();
         rc = run_epoch(s, t, e, steps, &result->loss);
@@ -312,6 +324,18 @@ static int train_epochs(struct step *s, struct state *t, const struct dataset *v
     if (busy > 0.0)
         result->windows_per_second = (double)s->number * s->shards * TRAIN_SHARD / busy;
     return rc;
+}
+
+/* The trained net begins as what the integers mean, so that it is they that get better. */
+static int begin_int8(struct step *s, struct net *net)
+{
+    int rc = quantize_real(s->options->int8, net, &s->real);
+
+    if (rc)
+        return rc;
+    memcpy(net->params, s->real->params, net->param_count * sizeof(float));
+    s->net = s->real;
+    return 0;
 }
 
 int train_run(struct net *net, const struct model_channel *channels, const struct dataset *train,
@@ -328,9 +352,12 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
     if (!fits(net, train, why, why_size) || (valid && !fits(net, valid, why, why_size)))
         return -EINVAL;
     s.threads = net_parallel_threads(options->threads);
+    s.first = options->int8 ? 0 : 1;
     s.shards = options->batch > TRAIN_SHARD ? (options->batch + TRAIN_SHARD - 1) / TRAIN_SHARD : 1;
     rc = train_sampler_create_powered(train, (double)options->class_power,
                                       (double)options->class_weight, &sampler);
+    if (!rc && options->int8)
+        rc = begin_int8(&s, net);
     if (!rc)
         rc = step_create(&s);
     if (!rc)
@@ -345,6 +372,8 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
         copy_net(net, t.best);
     else if (!rc && t.average)
         copy_net(net, t.average);
+    if (!rc && s.real)
+        quantize_apply(options->int8, net, s.real);
     if (rc == -EDOM && why && why_size)
         (void)snprintf(why, why_size, "the loss is no longer finite: use a smaller --rate");
     net_free(t.best);

@@ -15,6 +15,8 @@
 
 #define TRAIN_SHARD 16u
 
+struct quantized; /* quantize.h */
+
 /* train_defaults fills in what the shipped models were trained with. */
 struct train_options {
     uint32_t epochs;
@@ -49,6 +51,9 @@ struct train_options {
     float drop;    /* share with stretches that repeat the sample before them, as gaps are filled */
     int exact;     /* inputs as they are; else rounded to the levels that they will have in INT8 */
     int quiet;     /* no progress on standard error */
+    /* Quantization-aware, when not NULL: training begins with its integers, and forward, backward
+     * and validation are its arithmetic; at return it has the integers of the best epoch. */
+    struct quantized *int8;
 };
 
 void train_defaults(struct train_options *options);
