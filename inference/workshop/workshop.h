@@ -20,6 +20,9 @@ int workshop_export(int argc, char **argv);
 /* Accuracy, F1, loss, size and latency of a model on labelled traces. The keys of --json are a contract: SPEC.md section 7. */
 int workshop_eval(int argc, char **argv);
 
+/* The threshold of unknown, from networks trained without some classes. The keys of --json: SPEC.md section 7. */
+int workshop_reject(int argc, char **argv);
+
 /* What a model costs on this machine, and what is in its file. The keys of --json: SPEC.md section 7. */
 int workshop_bench(int argc, char **argv);
 int workshop_inspect(int argc, char **argv);

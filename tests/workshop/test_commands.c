@@ -1,6 +1,5 @@
 /* eval, bench and inspect as programs see them: exit codes, JSON keys, figures that can be worked
  * out (workshop.h). */
-#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,8 +18,9 @@
 #include "inference/workshop/net.h"
 #include "inference/workshop/workshop.h"
 #include "lib/small_model.h"
+#include "lib_run.h"
 
-static char root[64], model_path[96], data_path[96], out_path[96];
+static char root[64], model_path[96], data_path[96];
 
 /* A trace of 1600 s, on at `watts` in the second half. */
 static void write_trace(const char *class, const char *device, int watts)
@@ -53,7 +53,6 @@ static int make_root(void **state)
         return -1;
     snprintf(model_path, sizeof model_path, "%s/m.nilm", root);
     snprintf(data_path, sizeof data_path, "%s/data", root);
-    snprintf(out_path, sizeof out_path, "%s/out", root);
     return mkdir(data_path, 0777);
 }
 
@@ -63,62 +62,6 @@ static int remove_root(void **state)
     (void)state;
     snprintf(command, sizeof command, "rm -rf '%s'", root);
     return system(command);
-}
-
-static void redirect(const char *path, int to)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    assert_true(fd >= 0 && dup2(fd, to) == to);
-    close(fd);
-}
-
-/* Runs a command with its standard output in a file and standard error away; *text is what it
- * printed (free()). */
-static int run(int (*command)(int, char **), char **text, const char *const *arguments)
-{
-    char *argv[24] = {(char *)"command"};
-    int argc = 1;
-    for (; arguments[argc - 1]; argc++)
-        argv[argc] = (char *)arguments[argc - 1];
-    fflush(stdout);
-    fflush(stderr);
-    int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
-    redirect(out_path, STDOUT_FILENO);
-    redirect("/dev/null", STDERR_FILENO);
-    int code = command(argc, argv);
-    fflush(stdout);
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    close(out);
-    close(err);
-    void *data;
-    size_t size;
-    assert_int_equal(cli_read_file(out_path, 1 << 20, &data, &size), 0);
-    *text = realloc(data, size + 1);
-    (*text)[size] = '\0';
-    return code;
-}
-
-static cJSON *run_json(int (*command)(int, char **), const char *const *arguments)
-{
-    char *text;
-    int code = run(command, &text, arguments);
-    if (code != 0)
-        fail_msg("exit code %d: %s", code, text);
-    const char *end = NULL;
-    cJSON *o = cJSON_ParseWithOpts(text, &end, 1); /* one object, nothing else */
-    if (!cJSON_IsObject(o))
-        fail_msg("not a JSON object: %s", text);
-    free(text);
-    return o;
-}
-
-static double number(const cJSON *o, const char *key)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
-    if (!cJSON_IsNumber(item))
-        fail_msg("no number \"%s\"", key);
-    return item->valuedouble;
 }
 
 #define EVAL(...)                                                                                  \
@@ -135,15 +78,16 @@ static void test_eval_figures(void **state)
     cJSON *o = EVAL("--stride", "4");
     /* 199 cells, the last 99 on; starts 0, 4, ... 180 with four samples on or more: 88, 92, ... 180
      */
-    assert_int_equal(number(o, "windows"), 48);
-    assert_int_equal(number(o, "unknown_windows"), 24);
-    assert_int_equal(number(o, "classes"), 3);
-    assert_true(number(o, "accuracy") == 1 && number(o, "f1_macro") == 1 &&
-                number(o, "f1_weighted") == 1);
-    assert_true(number(o, "bce") >= 0 && number(o, "bce") < 0.5 && number(o, "latency_us") >= 0);
+    assert_int_equal(run_number(o, "windows"), 48);
+    assert_int_equal(run_number(o, "unknown_windows"), 24);
+    assert_int_equal(run_number(o, "classes"), 3);
+    assert_true(run_number(o, "accuracy") == 1 && run_number(o, "f1_macro") == 1 &&
+                run_number(o, "f1_weighted") == 1);
+    assert_true(run_number(o, "bce") >= 0 && run_number(o, "bce") < 0.5 &&
+                run_number(o, "latency_us") >= 0);
     struct stat status;
     assert_int_equal(stat(model_path, &status), 0);
-    assert_int_equal(number(o, "size_bytes"), status.st_size);
+    assert_int_equal(run_number(o, "size_bytes"), status.st_size);
     const cJSON *list = cJSON_GetObjectItem(o, "per_class"), *item;
     assert_int_equal(cJSON_GetArraySize(list), 3);
     static const char *const names[] = {"Low", "High", "Never"};
@@ -151,15 +95,15 @@ static void test_eval_figures(void **state)
     cJSON_ArrayForEach(item, list)
     {
         assert_string_equal(cJSON_GetObjectItem(item, "name")->valuestring, names[i]);
-        assert_int_equal(number(item, "support"), i < 2 ? 24 : 0);
-        assert_true(number(item, "precision") == (i < 2) && number(item, "recall") == (i < 2) &&
-                    number(item, "f1") == (i < 2));
+        assert_int_equal(run_number(item, "support"), i < 2 ? 24 : 0);
+        assert_true(run_number(item, "precision") == (i < 2) &&
+                    run_number(item, "recall") == (i < 2) && run_number(item, "f1") == (i < 2));
         i++;
     }
     cJSON_Delete(o);
     write_model(1); /* labels exchanged: always wrong */
     o = EVAL("--stride", "4", "--confusion");
-    assert_true(number(o, "accuracy") == 0 && number(o, "f1_macro") == 0);
+    assert_true(run_number(o, "accuracy") == 0 && run_number(o, "f1_macro") == 0);
     const cJSON *row = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "confusion"), 0);
     assert_int_equal(cJSON_GetArrayItem(row, 1)->valueint, 24);
     cJSON_Delete(o);
@@ -175,7 +119,7 @@ static void test_eval_is_deterministic(void **state)
     write_trace("High", "AAAAAB", 520);
     for (int i = 0; i < 2; i++) {
         cJSON *o = EVAL("--stride", "1", "--threads", i ? "4" : "1");
-        assert_true(number(o, "windows") > 100);
+        assert_true(run_number(o, "windows") > 100);
         cJSON_DeleteItemFromObject(o, "latency_us");
         cJSON_DeleteItemFromObject(o, "hop_us");
         text[i] = cJSON_Print(o);
@@ -208,43 +152,43 @@ static void test_eval_unknown_and_reference(void **state)
     write_trace("Other", "AAAAAC", 520);
     write_trace("Strange", "AAAAAD", 2000);
     cJSON *o = EVAL("--stride", "4");
-    assert_int_equal(number(o, "rejected_windows"), 0);
-    assert_int_equal(number(o, "unknown_windows"), 48);
-    assert_int_equal(number(o, "unknown_rejected"), 24);
+    assert_int_equal(run_number(o, "rejected_windows"), 0);
+    assert_int_equal(run_number(o, "unknown_windows"), 48);
+    assert_int_equal(run_number(o, "unknown_rejected"), 24);
     const cJSON *list = cJSON_GetObjectItem(o, "unknown");
     assert_int_equal(cJSON_GetArraySize(list), 2);
     assert_string_equal(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 0), "name")->valuestring,
                         "Other");
-    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "rejected"), 24);
-    assert_int_equal(number(cJSON_GetArrayItem(list, 1), "rejected"), 0);
-    assert_int_equal(number(o, "parameters"), 6);
-    assert_int_equal(number(o, "macs"), 3);
-    assert_true(number(o, "hop_us") > 0 && number(o, "hop_samples") == 4);
-    assert_true(number(o, "ece") < 0.01);
+    assert_int_equal(run_number(cJSON_GetArrayItem(list, 0), "rejected"), 24);
+    assert_int_equal(run_number(cJSON_GetArrayItem(list, 1), "rejected"), 0);
+    assert_int_equal(run_number(o, "parameters"), 6);
+    assert_int_equal(run_number(o, "macs"), 3);
+    assert_true(run_number(o, "hop_us") > 0 && run_number(o, "hop_samples") == 4);
+    assert_true(run_number(o, "ece") < 0.01);
     list = cJSON_GetObjectItem(o, "reliability");
     assert_int_equal(cJSON_GetArraySize(list), 1);
-    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "windows"), 48);
+    assert_int_equal(run_number(cJSON_GetArrayItem(list, 0), "windows"), 48);
     assert_null(cJSON_GetObjectItem(o, "same_first_class"));
     list = cJSON_GetObjectItem(o, "per_class");
-    assert_int_equal(number(cJSON_GetArrayItem(list, 0), "devices"), 1);
-    assert_int_equal(number(cJSON_GetArrayItem(list, 2), "devices"), 0);
+    assert_int_equal(run_number(cJSON_GetArrayItem(list, 0), "devices"), 1);
+    assert_int_equal(run_number(cJSON_GetArrayItem(list, 2), "devices"), 0);
     cJSON_Delete(o);
     /* against itself, and against the one that exchanges the names: by name, not by number */
     o = EVAL("--stride", "4", "--reference", model_path);
-    assert_true(number(o, "same_first_class") == 1);
+    assert_true(run_number(o, "same_first_class") == 1);
     cJSON_Delete(o);
     snprintf(reference, sizeof reference, "%s/r.nilm", root);
     small_model_encode(7, 1, 0, 0, &data, &size);
     small_model_write(reference, data, size);
     free(data);
     o = EVAL("--stride", "4", "--reference", reference);
-    assert_true(number(o, "same_first_class") == 0);
+    assert_true(run_number(o, "same_first_class") == 0);
     cJSON_Delete(o);
     small_model_write(reference, "NILM", 4);
     char *text;
     const char *const arguments[] = {"--model",     model_path, "--data",  data_path,
                                      "--reference", reference,  "--quiet", NULL};
-    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    assert_int_equal(run_text(workshop_eval, &text, arguments), CLI_FAILED);
     free(text);
 }
 
@@ -261,12 +205,12 @@ static void test_eval_random_split(void **state)
         cJSON *o = EVAL("--stride", "1", "--split", "random", "--part", parts[part]);
         assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "weak_split")));
         assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "unseen")));
-        windows += number(o, "windows");
+        windows += run_number(o, "windows");
         cJSON_Delete(o);
     }
     cJSON *o = EVAL("--stride", "1");
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(o, "weak_split")));
-    assert_true(number(o, "windows") == windows);
+    assert_true(run_number(o, "windows") == windows);
     cJSON_Delete(o);
 }
 
@@ -343,7 +287,7 @@ static void test_eval_fp32(void **state)
     write_trace("Low", "AAAAAA", 60);
     write_trace("High", "AAAAAB", 2000);
     cJSON *o = EVAL("--stride", "4");
-    assert_int_equal(number(o, "windows"), 48);
+    assert_int_equal(run_number(o, "windows"), 48);
     assert_string_equal(cJSON_GetObjectItem(o, "dtype")->valuestring, "fp32");
     /* the same figures from net.h's own forward */
     struct net_predictor *p;
@@ -360,7 +304,7 @@ static void test_eval_fp32(void **state)
             correct += (probabilities[1] > probabilities[0]) == class;
         }
     }
-    assert_true(fabs(number(o, "accuracy") - correct / 48.0) < 1e-5);
+    assert_true(fabs(run_number(o, "accuracy") - correct / 48.0) < 1e-5);
     net_predictor_free(p);
     model_free(decoded);
     net_free(net);
@@ -379,18 +323,18 @@ static void test_bench(void **state)
         run_json(workshop_bench, (const char *const[]){"--model", model_path, "--json", "--rounds",
                                                        "3", "--round-ms", "1", NULL});
     assert_true(cJSON_IsString(cJSON_GetObjectItem(o, "isa")));
-    assert_int_equal(number(o, "macs"), 3);
-    assert_int_equal(number(o, "hop_samples"), 4);
-    assert_true(number(o, "full_us") > 0 && number(o, "hop_us") > 0 &&
-                number(o, "state_bytes") > 0);
-    double meters = number(o, "meters_per_core"), expected = 4 * 8e6 / number(o, "hop_us");
+    assert_int_equal(run_number(o, "macs"), 3);
+    assert_int_equal(run_number(o, "hop_samples"), 4);
+    assert_true(run_number(o, "full_us") > 0 && run_number(o, "hop_us") > 0 &&
+                run_number(o, "state_bytes") > 0);
+    double meters = run_number(o, "meters_per_core"), expected = 4 * 8e6 / run_number(o, "hop_us");
     assert_true(meters > 0.8 * expected &&
                 meters < 1.25 * expected); /* hop_us is rounded to 10 ns */
     cJSON_Delete(o);
     o = run_json(workshop_bench,
                  (const char *const[]){"--model", model_path, "--json", "--hop", "1", "--rounds",
                                        "1", "--round-ms", "1", NULL});
-    assert_int_equal(number(o, "hop_samples"), 1);
+    assert_int_equal(run_number(o, "hop_samples"), 1);
     cJSON_Delete(o);
 }
 
@@ -401,24 +345,24 @@ static void test_inspect(void **state)
     write_model(0);
     cJSON *o =
         run_json(workshop_inspect, (const char *const[]){"--model", model_path, "--json", NULL});
-    assert_int_equal(number(o, "version"), 7);
-    assert_int_equal(number(o, "parameters"), 6);
-    assert_int_equal(number(o, "macs"), 3);
-    assert_int_equal(number(o, "golden"), 2);
+    assert_int_equal(run_number(o, "version"), 7);
+    assert_int_equal(run_number(o, "parameters"), 6);
+    assert_int_equal(run_number(o, "macs"), 3);
+    assert_int_equal(run_number(o, "golden"), 2);
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(o, "labels")), 3);
     double parameters = 0, macs = 0;
     const cJSON *layer;
     cJSON_ArrayForEach(layer, cJSON_GetObjectItem(o, "layers"))
     {
-        parameters += number(layer, "parameters");
-        macs += number(layer, "macs");
+        parameters += run_number(layer, "parameters");
+        macs += run_number(layer, "macs");
     }
     assert_true(parameters == 6 && macs == 3);
     assert_string_equal(cJSON_GetObjectItem(cJSON_GetObjectItem(o, "meta"), "created")->valuestring,
                         "by a test");
     cJSON_Delete(o);
     assert_int_equal(
-        run(workshop_inspect, &text, (const char *const[]){"--model", model_path, NULL}), 0);
+        run_text(workshop_inspect, &text, (const char *const[]){"--model", model_path, NULL}), 0);
     assert_non_null(strstr(text, "identify version 7"));
     assert_non_null(strstr(text, "Never"));
     free(text);
@@ -431,38 +375,39 @@ static void test_exit_codes(void **state)
     char *text;
     (void)state;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        assert_int_equal(run(commands[i], &text, (const char *const[]){"--help", NULL}), CLI_DONE);
+        assert_int_equal(run_text(commands[i], &text, (const char *const[]){"--help", NULL}),
+                         CLI_DONE);
         assert_non_null(strstr(text, "--model"));
         free(text);
-        assert_int_equal(run(commands[i], &text, (const char *const[]){NULL}), CLI_USAGE);
+        assert_int_equal(run_text(commands[i], &text, (const char *const[]){NULL}), CLI_USAGE);
         assert_string_equal(text, "");
         free(text);
-        assert_int_equal(
-            run(commands[i], &text, (const char *const[]){"--model", model_path, "--colour", NULL}),
-            CLI_USAGE);
+        assert_int_equal(run_text(commands[i], &text,
+                                  (const char *const[]){"--model", model_path, "--colour", NULL}),
+                         CLI_USAGE);
         free(text);
         const char *const missing[] = {"--model", model_path, i == 0 ? "--data" : NULL, data_path,
                                        NULL};
         unlink(model_path);
-        assert_int_equal(run(commands[i], &text, missing), CLI_FAILED);
+        assert_int_equal(run_text(commands[i], &text, missing), CLI_FAILED);
         free(text);
         small_model_write(model_path, "NILM\0\0\0\0garbage", 15);
-        assert_int_equal(run(commands[i], &text, missing), CLI_FAILED);
+        assert_int_equal(run_text(commands[i], &text, missing), CLI_FAILED);
         free(text);
     }
     write_model(0); /* no trace of a known class */
     const char *const arguments[] = {"--model", model_path, "--data", data_path, NULL};
-    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    assert_int_equal(run_text(workshop_eval, &text, arguments), CLI_FAILED);
     free(text);
     write_trace("Other", "AAAAAC", 60);
-    assert_int_equal(run(workshop_eval, &text, arguments), CLI_FAILED);
+    assert_int_equal(run_text(workshop_eval, &text, arguments), CLI_FAILED);
     assert_string_equal(text, "");
     free(text);
     const char *const hop[] = {"--model", model_path, "--hop", "17", NULL};
-    assert_int_equal(run(workshop_bench, &text, hop), CLI_USAGE);
+    assert_int_equal(run_text(workshop_bench, &text, hop), CLI_USAGE);
     free(text);
     const char *const part[] = {"--model", model_path, "--data", data_path, "--part", "test", NULL};
-    assert_int_equal(run(workshop_eval, &text, part), CLI_USAGE);
+    assert_int_equal(run_text(workshop_eval, &text, part), CLI_USAGE);
     free(text);
 }
 
