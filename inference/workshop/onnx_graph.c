@@ -45,11 +45,47 @@ const Onnx__TensorProto *onnx_graph_constant(const struct onnx_graph *g, const c
     return NULL;
 }
 
+const struct onnx_seen *onnx_graph_seen(const struct onnx_graph *g, const char *name)
+{
+    for (size_t i = 0; name && i < g->seen_count; i++)
+        if (!strcmp(g->seen[i].name, name))
+            return &g->seen[i];
+    return NULL;
+}
+
+static int check_name(struct onnx_graph *g, const char *name)
+{
+    if (strnlen(name, ONNX_MAX_NAME + 1) > ONNX_MAX_NAME)
+        return onnx_graph_refuse(g, "a name is longer than %u bytes", ONNX_MAX_NAME);
+    if (onnx_graph_constant(g, name) || onnx_graph_seen(g, name))
+        return onnx_graph_refuse(g, "the name \"%.64s\" is given twice", name);
+    return 0;
+}
+
 int onnx_graph_add_constant(struct onnx_graph *g, const char *name, const Onnx__TensorProto *t)
 {
+    int rc = check_name(g, name);
+
+    if (rc)
+        return rc;
     if (g->constant_count == sizeof(g->constants) / sizeof(*g->constants))
         return onnx_graph_refuse(g, "more than %zu constants", g->constant_count);
     g->constants[g->constant_count++] = (struct onnx_constant){name, t};
+    return 0;
+}
+
+int onnx_graph_name(struct onnx_graph *g, const char *name)
+{
+    struct onnx_seen *s = &g->seen[g->seen_count];
+    int rc = check_name(g, name);
+
+    if (rc)
+        return rc;
+    s->name = g->current = name;
+    s->rank = g->rank;
+    for (uint32_t i = 0; i < g->rank; i++)
+        s->sizes[i] = g->axes[i].size;
+    g->seen_count++; /* the input's, then at most one for each node */
     return 0;
 }
 
@@ -85,6 +121,8 @@ int onnx_graph_floats(struct onnx_graph *g, size_t i, struct onnx_tensor *out)
     int rc;
 
     memset(out, 0, sizeof(*out));
+    if (!t && onnx_graph_seen(g, name))
+        return onnx_graph_refuse(g, "reads \"%.64s\" besides: only chains are supported", name);
     if (!t)
         return onnx_graph_refuse(g, "input %zu (\"%.64s\") must be a constant", i + 1,
                                  name ? name : "");
@@ -109,7 +147,7 @@ int onnx_graph_integers(struct onnx_graph *g, size_t i, int64_t *out, uint32_t r
 {
     const char *name = onnx_graph_input(g, i);
     const Onnx__TensorProto *t = onnx_graph_constant(g, name);
-    struct onnx_tensor shape;
+    struct onnx_tensor shape = {0};
     int rc;
 
     if (!t)
@@ -118,15 +156,27 @@ int onnx_graph_integers(struct onnx_graph *g, size_t i, int64_t *out, uint32_t r
     rc = measure(g, name, t, &shape);
     if (rc)
         return rc;
-    if (t->data_type != ONNX_TYPE_INT64 || shape.rank > 1 || shape.count > room)
-        return onnx_graph_refuse(g, "\"%.64s\" must be at most %u integers of 64 bits", name, room);
-    if (t->raw_data.len == shape.count * sizeof(int64_t) && !t->n_int64_data)
-        memcpy(out, t->raw_data.data, t->raw_data.len);
-    else if (t->n_int64_data == shape.count && !t->raw_data.len)
-        memcpy(out, t->int64_data, shape.count * sizeof(int64_t));
-    else
+    if ((t->data_type != ONNX_TYPE_INT64 && t->data_type != ONNX_TYPE_INT32) || shape.rank > 1 ||
+        shape.count > room)
+        return onnx_graph_refuse(g, "\"%.64s\" must be at most %u integers of 32 or 64 bits", name,
+                                 room);
+    const int wide = t->data_type == ONNX_TYPE_INT64;
+    const size_t numbers = wide ? t->n_int64_data : t->n_int32_data;
+    if (!(t->raw_data.len == shape.count * (wide ? 8u : 4u) && !numbers) &&
+        !(numbers == shape.count && !t->raw_data.len))
         return onnx_graph_refuse(g, "\"%.64s\" has %zu numbers and %zu raw bytes for %zu elements",
-                                 name, t->n_int64_data, t->raw_data.len, shape.count);
+                                 name, numbers, t->raw_data.len, shape.count);
+    for (size_t k = 0; k < shape.count; k++) {
+        int32_t narrow = 0;
+        if (numbers)
+            out[k] = wide ? t->int64_data[k] : t->int32_data[k];
+        else if (wide)
+            memcpy(&out[k], t->raw_data.data + 8 * k, 8);
+        else
+            memcpy(&narrow, t->raw_data.data + 4 * k, 4);
+        if (!numbers && !wide)
+            out[k] = narrow;
+    }
     *count = (uint32_t)shape.count;
     return 0;
 }

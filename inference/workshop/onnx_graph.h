@@ -21,8 +21,9 @@ struct Onnx__TensorProto;
 #define ONNX_MAX_RANK 6u
 #define ONNX_MAX_DERIVED 64u
 #define ONNX_MAX_NODES 1024u /* and as many constants */
+#define ONNX_MAX_NAME 1024u  /* bytes: names are looked up by comparing */
 
-enum { ONNX_TYPE_FLOAT = 1, ONNX_TYPE_INT64 = 7 }; /* of tensors */
+enum { ONNX_TYPE_FLOAT = 1, ONNX_TYPE_INT32 = 6, ONNX_TYPE_INT64 = 7 }; /* of tensors */
 enum {
     ONNX_ATTRIBUTE_FLOAT = 1,
     ONNX_ATTRIBUTE_INT = 2,
@@ -45,6 +46,12 @@ struct onnx_layer {
     float *weights, *bias;
 };
 
+/* A tensor of activations, for Shape. */
+struct onnx_seen {
+    const char *name;
+    uint32_t rank, sizes[ONNX_MAX_RANK];
+};
+
 struct onnx_constant {
     const char *name;
     const struct Onnx__TensorProto *tensor;
@@ -61,9 +68,17 @@ struct onnx_graph {
     uint32_t rank;
     uint32_t width, columns; /* channels and time steps; flat: units and 1 */
     int flat;
-    uint32_t major_width, major_columns; /* flattened channels before time: the next dense layer's
-                                            inputs are permuted; else 0 */
-    int finished;                        /* Softmax or Sigmoid has been seen */
+    uint32_t major_columns; /* flattened channels before so much time: units of the file's constants
+                               are permuted until the next dense layer; else 0 */
+    int finished;           /* Softmax or Sigmoid has been seen */
+    struct { /* what the current tensor is of the last layer's output: factor x + shift for
+                each channel (number i: unit i modulo count), for the next layer */
+        double *factor, *shift; /* one allocation, at factor */
+        uint32_t count;         /* 0: nothing */
+        const char *name;       /* the last node that had a part in it */
+    } waiting;
+    struct onnx_seen seen[ONNX_MAX_NODES + 1]; /* all tensors that carried the activations */
+    size_t seen_count;
 
     enum model_head head;
     uint32_t window, channels;
@@ -93,6 +108,10 @@ const char *onnx_graph_input(const struct onnx_graph *g, size_t i);
 const struct Onnx__TensorProto *onnx_graph_constant(const struct onnx_graph *g, const char *name);
 int onnx_graph_add_constant(struct onnx_graph *g, const char *name,
                             const struct Onnx__TensorProto *t);
+
+/* Takes name for the activations as they are now. -EINVAL when it is not new. */
+int onnx_graph_name(struct onnx_graph *g, const char *name);
+const struct onnx_seen *onnx_graph_seen(const struct onnx_graph *g, const char *name);
 
 /* Input i as floats, or as at most `room` integers. 0 or -EINVAL. */
 int onnx_graph_floats(struct onnx_graph *g, size_t i, struct onnx_tensor *out);
@@ -125,10 +144,18 @@ int onnx_graph_push(struct onnx_graph *g, enum model_op op, uint32_t outputs, si
                     struct onnx_layer **out);
 int onnx_graph_conv(struct onnx_graph *g);
 int onnx_graph_pool(struct onnx_graph *g);
-int onnx_graph_norm(struct onnx_graph *g);
+int onnx_graph_pad(struct onnx_graph *g); /* of nothing, or refused */
 int onnx_graph_relu(struct onnx_graph *g);
 int onnx_graph_gemm(struct onnx_graph *g);
 int onnx_graph_matmul(struct onnx_graph *g);
-int onnx_graph_add(struct onnx_graph *g);
+
+/* Factors and shifts of channels (onnx_affine.c). absorb: l, complete with bias, takes in what
+ * waits. none_waits, pool_waits: refuse when something waits that cannot pass this node. */
+int onnx_graph_norm(struct onnx_graph *g);
+int onnx_graph_arithmetic(struct onnx_graph *g);
+int onnx_graph_absorb(struct onnx_graph *g, struct onnx_layer *l);
+int onnx_graph_none_waits(struct onnx_graph *g);
+int onnx_graph_pool_waits(struct onnx_graph *g);
+void onnx_graph_forget(struct onnx_graph *g);
 
 #endif

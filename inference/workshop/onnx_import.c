@@ -111,17 +111,19 @@ static int read_input(struct onnx_graph *g, const Onnx__GraphProto *graph)
         if (i != time && i != channel && g->axes[i].size != 1)
             return onnx_graph_refuse(g, "input \"%.64s\" has more than channels and time",
                                      input->name);
-    g->current = input->name;
-    return 0;
+    return onnx_graph_name(g, input->name);
 }
 
 /* --- Nodes --- */
 
 static int read_head(struct onnx_graph *g)
 {
-    int softmax = !strcmp(g->node->op_type, "Softmax");
+    int softmax = strcmp(g->node->op_type, "Sigmoid") != 0;
     int64_t axis = -1;
     int rc = softmax ? onnx_graph_int(g, "axis", -1, &axis) : 0;
+
+    if (!rc)
+        rc = onnx_graph_none_waits(g);
 
     if (rc)
         return rc;
@@ -153,22 +155,28 @@ static int pass(struct onnx_graph *g)
 static const struct {
     const char *op;
     int (*read)(struct onnx_graph *g);
-} operators[] = {{"Conv", onnx_graph_conv},
-                 {"Relu", onnx_graph_relu},
-                 {"MaxPool", onnx_graph_pool},
-                 {"BatchNormalization", onnx_graph_norm},
-                 {"Flatten", onnx_graph_flatten},
-                 {"Reshape", onnx_graph_reshape},
-                 {"Transpose", onnx_graph_transpose},
-                 {"Squeeze", onnx_graph_squeeze},
-                 {"Unsqueeze", onnx_graph_unsqueeze},
-                 {"Gemm", onnx_graph_gemm},
-                 {"MatMul", onnx_graph_matmul},
-                 {"Add", onnx_graph_add},
-                 {"Softmax", read_head},
-                 {"Sigmoid", read_head},
-                 {"Dropout", read_dropout},
-                 {"Identity", pass}};
+} operators[] = {
+    {"Conv", onnx_graph_conv},
+    {"Relu", onnx_graph_relu},
+    {"MaxPool", onnx_graph_pool},
+    {"BatchNormalization", onnx_graph_norm},
+    {"Flatten", onnx_graph_flatten},
+    {"Reshape", onnx_graph_reshape},
+    {"Transpose", onnx_graph_transpose},
+    {"Squeeze", onnx_graph_squeeze},
+    {"Unsqueeze", onnx_graph_unsqueeze},
+    {"Gemm", onnx_graph_gemm},
+    {"MatMul", onnx_graph_matmul},
+    {"Add", onnx_graph_arithmetic},
+    {"Sub", onnx_graph_arithmetic},
+    {"Mul", onnx_graph_arithmetic},
+    {"Div", onnx_graph_arithmetic},
+    {"Pad", onnx_graph_pad},
+    {"Softmax", read_head},
+    {"LogSoftmax", read_head}, /* a model gives probabilities: the classes' order is the same */
+    {"Sigmoid", read_head},
+    {"Dropout", read_dropout},
+    {"Identity", pass}};
 
 /* Constant, and Identity of a constant (exporters share equal weights so). 1: was one. */
 static int read_constant(struct onnx_graph *g)
@@ -194,7 +202,7 @@ static int read_constant(struct onnx_graph *g)
     return rc ? rc : 1;
 }
 
-/* The activations must come in once: first, or for Add in any place. */
+/* The activations must come in once: first, or where the order does not matter in any place. */
 static int check_inputs(struct onnx_graph *g)
 {
     const Onnx__NodeProto *n = g->node;
@@ -202,7 +210,8 @@ static int check_inputs(struct onnx_graph *g)
 
     for (size_t i = 0; i < n->n_input; i++)
         uses += !strcmp(n->input[i], g->current);
-    if (uses == 1 && (!strcmp(n->input[0], g->current) || !strcmp(n->op_type, "Add")))
+    if (uses == 1 && (!strcmp(n->input[0], g->current) || !strcmp(n->op_type, "Add") ||
+                      !strcmp(n->op_type, "Mul") || !strcmp(n->op_type, "Sub")))
         return 0;
     return onnx_graph_refuse(
         g,
@@ -234,8 +243,7 @@ static int read_node(struct onnx_graph *g)
         rc = onnx_graph_refuse(g, "stands behind Softmax or Sigmoid");
     if (!rc)
         rc = operators[op].read(g);
-    g->current = n->output[0];
-    return rc;
+    return rc ? rc : onnx_graph_name(g, n->output[0]);
 }
 
 static int read_graph(struct onnx_graph *g, const Onnx__ModelProto *m)
@@ -252,6 +260,8 @@ static int read_graph(struct onnx_graph *g, const Onnx__ModelProto *m)
         g->node = m->graph->node[i];
         rc = read_node(g);
     }
+    if (!rc)
+        rc = onnx_graph_none_waits(g);
     g->node = NULL;
     if (!rc && strcmp(g->current, m->graph->output[0]->name) != 0)
         rc = onnx_graph_refuse(g, "the output \"%.64s\" is not what the last node makes",
@@ -317,6 +327,7 @@ out:
     }
     for (size_t i = 0; i < g->derived_count; i++)
         free(g->derived[i]);
+    onnx_graph_forget(g);
     free(g);
     if (m)
         onnx__model_proto__free_unpacked(m, &allocator);

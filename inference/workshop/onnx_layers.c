@@ -1,12 +1,12 @@
 /* onnx_layers.c - operators that become layers, or part of one. */
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <onnx.pb-c.h>
 
+#include "inference/workshop/onnx_build.h"
 #include "inference/workshop/onnx_graph.h"
 
 int onnx_graph_push(struct onnx_graph *g, enum model_op op, uint32_t outputs, size_t weight_count,
@@ -55,19 +55,52 @@ static int all_are(struct onnx_graph *g, const char *name, int64_t wanted)
     return rc;
 }
 
-/* What convolution and pooling have in common: no padding, no dilation. */
-static int no_padding(struct onnx_graph *g)
+#define NO_PADDING                                                                                 \
+    "padding is not supported, since a stream has no edges; train without it (PyTorch padding=0, " \
+    "Keras \"valid\")"
+
+static int refuse_pads(struct onnx_graph *g, int64_t before, int64_t behind, uint32_t axis)
+{
+    return onnx_graph_refuse(g, "pads %lld and %lld on axis %u: " NO_PADDING, (long long)before,
+                             (long long)behind, axis);
+}
+
+/* What convolution and pooling have in common: no padding, no dilation. Attributes that ask for
+ * padding where none is needed are fine. */
+static int no_padding(struct onnx_graph *g, uint32_t time, uint32_t kernel, uint32_t stride)
 {
     const Onnx__AttributeProto *a = onnx_graph_attribute(g, "auto_pad");
-    int rc = all_are(g, "pads", 0);
+    const uint32_t axes = g->rank - 2, steps = (g->columns - 1) / stride;
+    const int64_t *pads;
+    size_t count;
+    int rc = onnx_graph_ints(g, "pads", &pads, &count);
 
     if (!rc)
         rc = all_are(g, "dilations", 1);
-    if (!rc && a &&
-        !(a->type == ONNX_ATTRIBUTE_STRING && ((a->s.len == 5 && !memcmp(a->s.data, "VALID", 5)) ||
-                                               (a->s.len == 6 && !memcmp(a->s.data, "NOTSET", 6)))))
-        rc = onnx_graph_refuse(g, "auto_pad must be NOTSET or VALID: padding is not supported");
-    return rc;
+    if (rc)
+        return rc;
+    if (a && a->type != ONNX_ATTRIBUTE_STRING)
+        return onnx_graph_refuse(g, "attribute auto_pad must be a text");
+    if (a && ((a->s.len == 10 && !memcmp(a->s.data, "SAME_UPPER", 10)) ||
+              (a->s.len == 10 && !memcmp(a->s.data, "SAME_LOWER", 10)))) {
+        if (steps * stride + kernel > g->columns)
+            return onnx_graph_refuse(g, "auto_pad SAME adds %u to %u columns: " NO_PADDING,
+                                     steps * stride + kernel - g->columns, g->columns);
+        return 0;
+    }
+    if (a && a->s.len && !(a->s.len == 5 && !memcmp(a->s.data, "VALID", 5)) &&
+        !(a->s.len == 6 && !memcmp(a->s.data, "NOTSET", 6)))
+        return onnx_graph_refuse(g, "unknown auto_pad; expected NOTSET or VALID");
+    if (count && count != 2 * (size_t)axes)
+        return onnx_graph_refuse(g, "pads has %zu numbers, expected %u", count, 2 * axes);
+    for (uint32_t i = 0; count && i < axes; i++) { /* what no window reaches is no padding */
+        const int64_t behind = pads[i + axes];
+        const int unreached = i + 2 == time && behind > 0 && behind < stride &&
+                              (g->columns - kernel) % stride + behind < stride;
+        if (pads[i] || (behind && !unreached))
+            return refuse_pads(g, pads[i], behind, i + 2);
+    }
+    return 0;
 }
 
 /* Bias from input i, when there is one; scaled. */
@@ -99,8 +132,6 @@ static int conv_shape(struct onnx_graph *g, const struct onnx_tensor *w, uint32_
     if (!rc)
         rc = all_are(g, "strides", 1);
     if (!rc)
-        rc = no_padding(g);
-    if (!rc)
         rc = onnx_graph_ints(g, "kernel_shape", &kernel, &count);
     if (rc)
         return rc;
@@ -120,7 +151,7 @@ static int conv_shape(struct onnx_graph *g, const struct onnx_tensor *w, uint32_
     if (w->dims[0] > MODEL_MAX_WIDTH)
         return onnx_graph_refuse(g, "%u channels; expected at most %u", w->dims[0],
                                  MODEL_MAX_WIDTH);
-    return 0;
+    return no_padding(g, time, w->dims[time], 1);
 }
 
 int onnx_graph_conv(struct onnx_graph *g)
@@ -146,94 +177,91 @@ int onnx_graph_conv(struct onnx_graph *g)
                     onnx_graph_number(&w, (o * g->width + c) * taps + t);
     g->axes[1].size = g->width = w.dims[0];
     g->axes[time].size = g->columns = g->columns - taps + 1;
-    return read_bias(g, 2, l, 1.0f);
+    rc = read_bias(g, 2, l, 1.0f);
+    return rc ? rc : onnx_graph_absorb(g, l);
 }
 
-int onnx_graph_pool(struct onnx_graph *g)
+/* *kernel: along time. */
+static int pool_shape(struct onnx_graph *g, uint32_t time, uint32_t *kernel)
 {
-    const int64_t *kernel, *strides;
-    size_t kernels, steps;
-    int64_t ceil_mode;
-    struct onnx_layer *l;
-    uint32_t time;
-    int rc = onnx_graph_settle(g, &time);
+    const int64_t *kernels, *strides;
+    size_t count, steps;
+    int64_t ceil_mode, k = 1, s = 1;
+    int rc = onnx_graph_int(g, "ceil_mode", 0, &ceil_mode);
 
     if (!rc)
-        rc = no_padding(g);
-    if (!rc)
-        rc = onnx_graph_int(g, "ceil_mode", 0, &ceil_mode);
-    if (!rc)
-        rc = onnx_graph_ints(g, "kernel_shape", &kernel, &kernels);
+        rc = onnx_graph_ints(g, "kernel_shape", &kernels, &count);
     if (!rc)
         rc = onnx_graph_ints(g, "strides", &strides, &steps);
     if (rc)
         return rc;
-    if (kernels != g->rank - 2 || (steps && steps != kernels))
+    if (count != g->rank - 2 || (steps && steps != count))
         return onnx_graph_refuse(g, "kernel_shape and strides: expected %u numbers", g->rank - 2);
-    for (uint32_t i = 2; i < g->rank; i++) {
-        int64_t k = kernel[i - 2], s = steps ? strides[i - 2] : 1;
-        if (i != time && k != 1) /* with size and kernel 1 the stride does not matter */
-            return onnx_graph_refuse(g, "kernel beside time is %lld, expected 1", (long long)k);
-        if (i == time && (k != s || k < 1 || k > MODEL_MAX_POOL || k > g->columns))
-            return onnx_graph_refuse(
-                g, "kernel %lld, stride %lld; expected the same, at most %u and the %u columns",
-                (long long)k, (long long)s, MODEL_MAX_POOL, g->columns);
-    }
-    if (ceil_mode && g->columns % kernel[time - 2])
+    for (uint32_t i = 2; i < g->rank; i++) /* with size and kernel 1 the stride does not matter */
+        if (i != time && kernels[i - 2] != 1)
+            return onnx_graph_refuse(g, "kernel beside time is %lld, expected 1",
+                                     (long long)kernels[i - 2]);
+    k = kernels[time - 2];
+    s = steps ? strides[time - 2] : 1;
+    if (k < 1 || k > MODEL_MAX_POOL || k > g->columns || s < 1 || s > MODEL_MAX_WINDOW)
+        return onnx_graph_refuse(g,
+                                 "kernel %lld, stride %lld; expected at most %u and the %u columns",
+                                 (long long)k, (long long)s, MODEL_MAX_POOL, g->columns);
+    if (s != k && (g->columns - k >= s || g->columns >= 2 * k)) /* one column is one column */
+        return onnx_graph_refuse(g, "kernel %lld, stride %lld; expected the same", (long long)k,
+                                 (long long)s);
+    if (ceil_mode && (g->columns - k) % s)
         return onnx_graph_refuse(g, "ceil_mode with a remainder is not supported");
-    rc = onnx_graph_push(g, MODEL_MAXPOOL1D, g->width, 0, &l);
-    if (rc)
-        return rc;
-    l->shape.pool = (uint32_t)kernel[time - 2];
-    g->axes[time].size = g->columns = g->columns / l->shape.pool;
-    return 0;
+    *kernel = (uint32_t)k;
+    return no_padding(g, time, (uint32_t)k, (uint32_t)s);
 }
 
-/* The layer whose sums the node sees as they are. */
-static struct onnx_layer *last_sums(struct onnx_graph *g)
+int onnx_graph_pool(struct onnx_graph *g)
 {
-    struct onnx_layer *l = g->layer_count ? &g->layers[g->layer_count - 1] : NULL;
-
-    return l && l->weights && !l->shape.relu ? l : NULL;
-}
-
-int onnx_graph_norm(struct onnx_graph *g)
-{
-    struct onnx_layer *l = last_sums(g);
-    struct onnx_tensor p[4]; /* scale, bias, mean, variance */
-    int64_t training;
-    float epsilon;
-    int rc = onnx_graph_float(g, "epsilon", 1e-5f, &epsilon);
+    struct onnx_layer *l;
+    uint32_t time, kernel = 1;
+    int rc = onnx_graph_settle(g, &time);
 
     if (!rc)
-        rc = onnx_graph_int(g, "training_mode", 0, &training);
-    for (size_t i = 0; !rc && i < 4; i++)
-        rc = onnx_graph_floats(g, i + 1, &p[i]);
+        rc = pool_shape(g, time, &kernel);
+    if (!rc)
+        rc = onnx_graph_pool_waits(g);
+    if (!rc)
+        rc = onnx_graph_push(g, MODEL_MAXPOOL1D, g->width, 0, &l);
     if (rc)
         return rc;
-    if (!l || g->axes[1].role != ONNX_CHANNEL || training)
-        return onnx_graph_refuse(
-            g, "must follow a convolution or dense layer directly, with channels on axis 1");
-    for (size_t i = 0; i < 4; i++)
-        if (p[i].count != g->width)
-            return onnx_graph_refuse(g, "input %zu has %zu elements; expected %u", i + 2,
-                                     p[i].count, g->width);
-    const size_t fan_in = l->weight_count / g->width;
-    for (uint32_t o = 0; o < g->width; o++) {
-        double variance = (double)onnx_graph_number(&p[3], o) + (double)epsilon;
-        double factor = (double)onnx_graph_number(&p[0], o) / sqrt(variance);
-        if (!(variance > 0.0) || !isfinite(factor))
-            return onnx_graph_refuse(g, "the variance of channel %u is not positive", o);
-        for (size_t k = 0; k < fan_in; k++)
-            l->weights[o * fan_in + k] = (float)((double)l->weights[o * fan_in + k] * factor);
-        l->bias[o] = (float)(((double)l->bias[o] - (double)onnx_graph_number(&p[2], o)) * factor +
-                             (double)onnx_graph_number(&p[1], o));
-    }
+    l->shape.pool = kernel;
+    g->axes[time].size = g->columns = g->columns / kernel;
     return 0;
+}
+
+int onnx_graph_pad(struct onnx_graph *g)
+{
+    int64_t values[2 * ONNX_MAX_RANK];
+    const int64_t *pads;
+    size_t n;
+    uint32_t count;
+    int rc = onnx_graph_ints(g, "pads", &pads, &n);
+
+    if (!rc && !n) {
+        rc = onnx_graph_integers(g, 1, values, 2 * ONNX_MAX_RANK, &count);
+        pads = values;
+        n = count;
+    }
+    if (!rc && n % 2)
+        rc = onnx_graph_refuse(g, "pads has %zu numbers", n);
+    for (size_t i = 0; !rc && i < n / 2; i++)
+        if (pads[i] || pads[i + n / 2])
+            rc = refuse_pads(g, pads[i], pads[i + n / 2], (uint32_t)i);
+    return rc;
 }
 
 int onnx_graph_relu(struct onnx_graph *g)
 {
+    int rc = onnx_graph_none_waits(g);
+
+    if (rc)
+        return rc;
     for (uint32_t i = g->layer_count;
          i-- > 0;) /* the largest of ReLUs is the ReLU of the largest */
         if (g->layers[i].weights) {
@@ -268,13 +296,11 @@ static int dense(struct onnx_graph *g, size_t input, int transposed, float facto
         return rc;
     for (size_t o = 0; o < m; o++)
         for (size_t i = 0; i < n; i++) {
-            size_t from = i; /* ours is time-major: i = column * width + channel */
-            if (g->major_width)
-                from = i % g->major_width * g->major_columns + i / g->major_width;
+            size_t from = onnx_build_place(i, n, g->major_columns ? g->major_columns : 1);
             (*out)->weights[o * n + i] =
                 factor * onnx_graph_number(&w, transposed ? o * n + from : from * m + o);
         }
-    g->major_width = g->major_columns = 0;
+    g->major_columns = 0;
     g->axes[1].size = g->width = m;
     return 0;
 }
@@ -296,37 +322,15 @@ int onnx_graph_gemm(struct onnx_graph *g)
         rc = onnx_graph_refuse(g, "transA is not supported");
     if (!rc)
         rc = dense(g, 1, trans_b != 0, alpha, &l);
-    return rc ? rc : read_bias(g, 2, l, beta);
+    if (!rc)
+        rc = read_bias(g, 2, l, beta);
+    return rc ? rc : onnx_graph_absorb(g, l);
 }
 
 int onnx_graph_matmul(struct onnx_graph *g)
 {
     struct onnx_layer *l;
+    int rc = dense(g, 1, 0, 1.0f, &l);
 
-    return dense(g, 1, 0, 1.0f, &l);
-}
-
-int onnx_graph_add(struct onnx_graph *g)
-{
-    const char *first = onnx_graph_input(g, 0);
-    const size_t other = first && !strcmp(first, g->current) ? 1 : 0;
-    struct onnx_layer *l = last_sums(g);
-    struct onnx_tensor b;
-    int rc = onnx_graph_floats(g, other, &b);
-
-    if (rc)
-        return rc;
-    if (!l || b.rank > g->rank)
-        return onnx_graph_refuse(g, "must add a bias to a convolution or dense layer directly");
-    for (uint32_t i = 0; i < b.rank; i++) { /* shapes are aligned at their ends */
-        const struct onnx_axis *axis = &g->axes[g->rank - b.rank + i];
-        if (b.dims[i] != 1 && (axis->role != ONNX_CHANNEL || b.dims[i] != axis->size))
-            return onnx_graph_refuse(g,
-                                     "dimension %u of the constant is %u: only a bias for each "
-                                     "channel is supported",
-                                     i, b.dims[i]);
-    }
-    for (uint32_t o = 0; o < g->width; o++)
-        l->bias[o] += onnx_graph_number(&b, b.count == 1 ? 0 : o);
-    return 0;
+    return rc ? rc : onnx_graph_absorb(g, l);
 }

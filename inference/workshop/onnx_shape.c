@@ -63,10 +63,8 @@ int onnx_graph_flatten(struct onnx_graph *g)
     rc = onnx_graph_push(g, MODEL_FLATTEN, g->width * g->columns, 0, &l);
     if (rc)
         return rc;
-    if (g->width > 1 && g->columns > 1 && channel < time) {
-        g->major_width = g->width;
+    if (g->width > 1 && g->columns > 1 && channel < time)
         g->major_columns = g->columns;
-    }
     g->flat = 1;
     g->width *= g->columns;
     g->columns = 1;

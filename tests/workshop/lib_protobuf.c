@@ -111,6 +111,17 @@ void pb_onnx_integers(struct pb *graph, const char *name, const int64_t *values,
     put_message(graph, 5, &t);
 }
 
+void pb_onnx_narrow_integers(struct pb *graph, const char *name, const int32_t *values,
+                             size_t count)
+{
+    struct pb t = {0};
+    put_int(&t, 1, (int64_t)count);
+    put_int(&t, 2, 6);
+    put_text(&t, 8, name);
+    put_bytes(&t, 9, values, count * sizeof(*values));
+    put_message(graph, 5, &t);
+}
+
 void pb_onnx_odd_tensor(struct pb *graph, const char *name, const char *dims, size_t bytes,
                         int external)
 {
@@ -146,14 +157,17 @@ static void put_attribute(struct pb *node, const char *text, size_t length)
         abort();
     memcpy(copy, text, length);
     copy[length] = '\0';
-    char *sign = strpbrk(copy, "=:");
+    char *sign = strpbrk(copy, "=:~");
     if (!sign)
         abort();
-    int list = *sign == '=';
+    const char kind = *sign;
     *sign = '\0';
     put_text(&a, 1, copy);
-    (void)put_list(&a, list ? 8 : 3, sign + 1);
-    put_int(&a, 20, list ? 7 : 2);
+    if (kind == '~')
+        put_text(&a, 4, sign + 1);
+    else
+        (void)put_list(&a, kind == '=' ? 8 : 3, sign + 1);
+    put_int(&a, 20, kind == '~' ? 3 : kind == '=' ? 7 : 2);
     put_message(node, 5, &a);
 }
 

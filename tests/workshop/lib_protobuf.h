@@ -16,12 +16,15 @@ void pb_onnx_input(struct pb *graph, const char *name, const char *dims);
 void pb_onnx_output(struct pb *graph, const char *name);
 void pb_onnx_tensor(struct pb *graph, const char *name, const char *dims, const float *values);
 void pb_onnx_integers(struct pb *graph, const char *name, const int64_t *values, size_t count);
+void pb_onnx_narrow_integers(struct pb *graph, const char *name, const int32_t *values,
+                             size_t count); /* of 32 bits */
 
 /* A float constant of which `bytes` raw bytes of 0 are there, or that lies in another file. */
 void pb_onnx_odd_tensor(struct pb *graph, const char *name, const char *dims, size_t bytes,
                         int external);
 
-/* attributes: "pads=1,1;group:2", = for a list of integers, : for one; NULL: none. */
+/* attributes: "pads=1,1;group:2;auto_pad~VALID", = for a list of integers, : for one, ~ for a
+ * text; NULL: none. */
 void pb_onnx_node(struct pb *graph, const char *op, const char *name, const char *inputs,
                   const char *output, const char *attributes);
 
