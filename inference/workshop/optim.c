@@ -5,11 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct optim {
-    float *first, *second;
-    uint64_t step;
-};
-
 int optim_create(const struct net *net, struct optim **out)
 {
     struct optim *o = calloc(1, sizeof(*o));

@@ -4,7 +4,11 @@
 
 #include "inference/workshop/net.h"
 
-struct optim; /* first and second moments; belongs to one net */
+/* Belongs to one net; the moments are laid out as its parameters. */
+struct optim {
+    float *first, *second;
+    uint64_t step; /* done */
+};
 
 int optim_create(const struct net *net, struct optim **out); /* 0, -ENOMEM */
 void optim_free(struct optim *o);

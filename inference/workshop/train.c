@@ -10,9 +10,8 @@
 
 #include "inference/workshop/cli.h"
 #include "inference/workshop/net_parallel.h"
-#include "inference/workshop/net_random.h"
-#include "inference/workshop/optim.h"
 #include "inference/workshop/quantize.h"
+#include "inference/workshop/train_state.h"
 
 #define STATS_MOMENTUM 0.1f /* of the running statistics, per batch */
 
@@ -26,6 +25,7 @@ void train_defaults(struct train_options *options)
                                       .decay = 0.02f,
                                       .dropout = 0.1f,
                                       .smoothing = 0.1f,
+                                      .checkpoint_every = 1,
                                       .class_power = 0.5f,
                                       .teacher_weight = 0.7f,
                                       .teacher_temperature = 2.0f,
@@ -46,8 +46,8 @@ struct step {
     const struct dataset *data;
     const struct train_sampler *sampler;
     const struct train_options *options;
-    uint64_t number;
-    uint32_t shards, threads, first; /* epoch: the first that is judged */
+    uint64_t number, first; /* of the step, and of the first one of this run */
+    uint32_t shards, threads, earliest; /* epoch: the first that is judged */
     struct cli_progress progress;
     float *gradients; /* [shards][param_count] */
     float *stats;     /* [shards][stat_count] */
@@ -168,13 +168,6 @@ static void step_free(struct step *s)
         shard_work_free(&s->works[t]);
 }
 
-/* What training changes. average and best are nets of which only parameters and statistics count;
- * average is NULL where none is kept. */
-struct state {
-    struct net *net, *average, *best;
-    struct optim *optim;
-};
-
 static void copy_net(struct net *to, const struct net *from)
 {
     memcpy(to->params, from->params, from->param_count * sizeof(float));
@@ -189,7 +182,7 @@ static void move_towards(float *average, const float *now, size_t count, float s
 
 /* Exponential moving average (Polyak, Juditsky 1992, as used since by Tarvainen, Valpola 2017); in
  * the first steps over fewer of them, so that the start values are soon forgotten. */
-static void keep_average(struct state *t, uint64_t step, float decay)
+static void keep_average(struct train_state *t, uint64_t step, float decay)
 {
     const float early = (float)(1.0 + (double)step) / (float)(10.0 + (double)step);
     const float share = 1.0f - (decay < early ? decay : early);
@@ -201,7 +194,7 @@ static void keep_average(struct state *t, uint64_t step, float decay)
 }
 
 /* One batch; gradients and statistics are combined in shard order. Returns the mean loss. */
-static double run_step(struct step *s, struct state *t, double rate)
+static double run_step(struct step *s, struct train_state *t, double rate)
 {
     struct net *net = t->net;
     double loss = 0.0;
@@ -222,38 +215,38 @@ static double run_step(struct step *s, struct state *t, double rate)
             sum += s->stats[k * net->stat_count + i];
         net->stats[i] += STATS_MOMENTUM * (sum / (float)s->shards - net->stats[i]);
     }
-    keep_average(t, s->number, s->options->average);
-    s->number++;
+    keep_average(t, t->step, s->options->average);
+    s->number = ++t->step;
     return loss / (double)(s->shards * TRAIN_SHARD);
 }
 
-static int run_epoch(struct step *s, struct state *t, uint32_t epoch, uint32_t steps, double *loss)
+static int run_epoch(struct step *s, struct train_state *t, uint32_t steps)
 {
     const struct train_options *o = s->options;
     double sum = 0.0;
 
     for (uint32_t i = 0; i < steps; i++) {
-        double rate = optim_one_cycle(s->number, (uint64_t)steps * o->epochs, (double)o->rate,
-                                      (double)o->warm);
+        double rate =
+            optim_one_cycle(t->step, (uint64_t)steps * o->epochs, (double)o->rate, (double)o->warm);
         double l = run_step(s, t, rate);
         char note[64];
         if (!isfinite(l))
             return -EDOM;
         sum += l;
-        (void)snprintf(note, sizeof(note), "epoch %u of %u, loss %.3f", epoch, o->epochs,
+        (void)snprintf(note, sizeof(note), "epoch %u of %u, loss %.3f", t->epoch + 1, o->epochs,
                        sum / (i + 1.0));
         if (!o->quiet)
-            cli_progress_step(&s->progress, s->number, note);
+            cli_progress_step(&s->progress, t->step - s->first, note);
     }
-    *loss = sum / steps;
+    t->result.loss = sum / steps;
     return 0;
 }
 
 /* Keeps the parameters in best when they are the best so far. */
-static int judge(const struct state *t, const struct step *s, const struct dataset *valid,
-                 uint32_t epoch, struct train_result *result)
+static int judge(struct train_state *t, const struct step *s, const struct dataset *valid)
 {
     struct net *net = t->average ? t->average : t->net;
+    struct train_result *r = &t->result;
     struct metrics *m = NULL;
     int rc;
 
@@ -266,10 +259,10 @@ static int judge(const struct state *t, const struct step *s, const struct datas
         return rc;
     if (!s->options->quiet)
         fprintf(stderr, "%sepoch %u: loss %.4f, valid f1_macro %.4f accuracy %.4f\n",
-                s->progress.open ? "\n" : "", epoch, result->loss, m->f1_macro, m->accuracy);
-    if (m->f1_macro > result->best_f1 || epoch <= s->first) {
-        result->best_f1 = m->f1_macro;
-        result->best_epoch = epoch;
+                s->progress.open ? "\n" : "", t->epoch, r->loss, m->f1_macro, m->accuracy);
+    if (m->f1_macro > r->best_f1 || t->epoch <= s->earliest) {
+        r->best_f1 = m->f1_macro;
+        r->best_epoch = t->epoch;
         copy_net(t->best, net);
     }
     metrics_free(m);
@@ -298,31 +291,53 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int train_epochs(struct step *s, struct state *t, const struct dataset *valid,
-                        struct train_result *result)
+static int stale(const struct train_state *t, const struct dataset *valid, uint32_t patience)
+{
+    return patience && valid && t->epoch - t->result.best_epoch >= patience;
+}
+
+/* What follows an epoch: validation, and the checkpoint that holds its outcome. */
+static int end_epoch(struct step *s, struct train_state *t, const struct dataset *valid,
+                     uint64_t identity, char *why, size_t why_size)
 {
     const struct train_options *o = s->options;
-    uint64_t per_epoch = o->epoch_windows ? o->epoch_windows : s->data->window_count;
-    uint32_t steps =
-        (uint32_t)((per_epoch + s->shards * TRAIN_SHARD - 1) / (s->shards * TRAIN_SHARD));
+    int rc = 0;
+
+    t->epoch++;
+    if (valid)
+        rc = judge(t, s, valid);
+    if (!rc && o->checkpoint &&
+        (t->epoch % o->checkpoint_every == 0 || t->epoch == o->epochs || stale(t, valid, o->patience)))
+        rc = train_checkpoint_write(o->checkpoint, t, identity, why, why_size);
+    return rc;
+}
+
+static int train_epochs(struct step *s, struct train_state *t, const struct dataset *valid,
+                        uint64_t identity, char *why, size_t why_size)
+{
+    const struct train_options *o = s->options;
+    const uint64_t per_epoch = o->epoch_windows ? o->epoch_windows : s->data->window_count;
+    const uint64_t batch = (uint64_t)s->shards * TRAIN_SHARD, first = t->step;
+    const uint32_t steps = (uint32_t)((per_epoch + batch - 1) / batch);
     double busy = 0.0;
     int rc = 0;
 
+    s->number = s->first = first;
     if (!o->quiet)
-        cli_progress_begin(&s->progress, "training", (uint64_t)steps * o->epochs);
-    if (s->real && valid)
-        rc = judge(t, s, valid, 0, result);
-    for (uint32_t e = 1; e <= o->epochs && !rc; e++) {
+        cli_progress_begin(&s->progress, "training", (uint64_t)steps * o->epochs - first);
+    if (s->real && valid && t->epoch == 0)
+        rc = judge(t, s, valid);
+    while (t->epoch < o->epochs && !stale(t, valid, o->patience) && !rc) {
         double started = now();
-        rc = run_epoch(s, t, e, steps, &result->loss);
+        rc = run_epoch(s, t, steps);
         busy += now() - started;
-        if (!rc && valid)
-            rc = judge(t, s, valid, e, result);
+        if (!rc)
+            rc = end_epoch(s, t, valid, identity, why, why_size);
     }
     if (!o->quiet)
         cli_progress_end(&s->progress, NULL);
     if (busy > 0.0)
-        result->windows_per_second = (double)s->number * s->shards * TRAIN_SHARD / busy;
+        t->result.windows_per_second = (double)((t->step - first) * batch) / busy;
     return rc;
 }
 
@@ -338,6 +353,37 @@ static int begin_int8(struct step *s, struct net *net)
     return 0;
 }
 
+static int state_create(struct train_state *t, const struct train_options *options)
+{
+    int rc = optim_create(t->net, &t->optim);
+
+    if (!rc)
+        rc = net_clone(t->net, &t->best);
+    if (!rc && options->average > 0.0f)
+        rc = net_clone(t->net, &t->average);
+    return rc;
+}
+
+/* Where the training starts: at the beginning, or at its checkpoint. */
+static int find_start(struct train_state *t, const struct train_options *o, uint64_t identity,
+                      char *why, size_t why_size)
+{
+    int rc;
+
+    if (!o->resume || !o->checkpoint)
+        return 0;
+    rc = train_checkpoint_read(o->checkpoint, t, identity, why, why_size);
+    if (rc && rc != -ENOENT)
+        return rc;
+    if (!o->quiet && !rc)
+        fprintf(stderr, "going on after epoch %u\n", t->epoch);
+    else if (!o->quiet)
+        fprintf(stderr, "no checkpoint yet: from the beginning\n");
+    if (rc && why_size)
+        why[0] = '\0';
+    return 0;
+}
+
 int train_run(struct net *net, const struct model_channel *channels, const struct dataset *train,
               const struct dataset *valid, const struct train_options *options,
               struct train_result *result, char *why, size_t why_size)
@@ -345,29 +391,31 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
     struct train_sampler sampler = {0};
     struct step s = {
         .net = net, .channels = channels, .data = train, .sampler = &sampler, .options = options};
-    struct state t = {.net = net};
+    struct train_state t = {.net = net};
+    uint64_t identity = 0;
     int rc = -EINVAL;
 
-    memset(result, 0, sizeof(*result));
     if (!fits(net, train, why, why_size) || (valid && !fits(net, valid, why, why_size)))
         return -EINVAL;
     s.threads = net_parallel_threads(options->threads);
-    s.first = options->int8 ? 0 : 1;
+    s.earliest = options->int8 ? 0 : 1;
     s.shards = options->batch > TRAIN_SHARD ? (options->batch + TRAIN_SHARD - 1) / TRAIN_SHARD : 1;
     rc = train_sampler_create_powered(train, (double)options->class_power,
                                       (double)options->class_weight, &sampler);
     if (!rc && options->int8)
         rc = begin_int8(&s, net);
+    if (!rc && options->checkpoint)
+        identity = train_checkpoint_identity(net, channels, train, valid, options);
     if (!rc)
         rc = step_create(&s);
     if (!rc)
-        rc = optim_create(net, &t.optim);
+        rc = state_create(&t, options);
     if (!rc)
-        rc = net_clone(net, &t.best);
-    if (!rc && options->average > 0.0f)
-        rc = net_clone(net, &t.average);
+        rc = find_start(&t, options, identity, why, why_size);
+    if (!rc && s.real && t.epoch > 0)
+        quantize_apply(options->int8, net, s.real);
     if (!rc)
-        rc = train_epochs(&s, &t, valid, result);
+        rc = train_epochs(&s, &t, valid, identity, why, why_size);
     if (!rc && valid)
         copy_net(net, t.best);
     else if (!rc && t.average)
@@ -376,6 +424,7 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
         quantize_apply(options->int8, net, s.real);
     if (rc == -EDOM && why && why_size)
         (void)snprintf(why, why_size, "the loss is no longer finite: use a smaller --rate");
+    *result = t.result;
     net_free(t.best);
     net_free(t.average);
     optim_free(t.optim);

@@ -17,7 +17,8 @@
 
 struct quantized; /* quantize.h */
 
-/* train_defaults fills in what the shipped models were trained with. */
+/* train_defaults fills in what the shipped models were trained with. What changes the result
+ * belongs into train_checkpoint_identity too. */
 struct train_options {
     uint32_t epochs;
     uint32_t epoch_windows; /* windows drawn in an epoch; 0: as many as the training part has */
@@ -29,6 +30,7 @@ struct train_options {
     float decay; /* AdamW */
     float dropout, smoothing;
     float input_dropout; /* share of a window's input channels that are zero; one always stays */
+    uint32_t patience;   /* stop after so many epochs without a better one on valid; 0: never */
     float average;       /* the validated and kept net is an exponential moving average; 0: off */
     float class_power;   /* a class is drawn with this power of its frequency */
     float class_weight;  /* and its windows' loss counts with this negative power of it */
@@ -50,10 +52,14 @@ struct train_options {
     float level_w; /* ... of up to so many watts either way */
     float drop;    /* share with stretches that repeat the sample before them, as gaps are filled */
     int exact;     /* inputs as they are; else rounded to the levels that they will have in INT8 */
-    int quiet;     /* no progress on standard error */
     /* Quantization-aware, when not NULL: training begins with its integers, and forward, backward
      * and validation are its arithmetic; at return it has the integers of the best epoch. */
     struct quantized *int8;
+    /* How it runs; none of this changes the result. */
+    const char *checkpoint;    /* file to write the state to, or NULL */
+    uint32_t checkpoint_every; /* epochs */
+    int resume;                /* go on from that file where it exists */
+    int quiet;                 /* no progress on standard error */
 };
 
 void train_defaults(struct train_options *options);
@@ -67,7 +73,7 @@ struct train_result {
 
 /* Trains net in place; at return it holds the parameters of the best epoch by macro F1 on valid (of
  * the last epoch where valid is NULL). 0, -EINVAL (data and net do not fit; why), -ENOMEM, -EDOM
- * (the loss is no longer finite). */
+ * (the loss is no longer finite), or what a checkpoint could not be read or written for. */
 int train_run(struct net *net, const struct model_channel *channels, const struct dataset *train,
               const struct dataset *valid, const struct train_options *options,
               struct train_result *result, char *why, size_t why_size);
@@ -145,6 +151,8 @@ struct train_teachers;
 int train_teachers_load(const char *files, const struct model *student, const struct dataset *data,
                         struct train_teachers **out, char *why, size_t why_size);
 void train_teachers_free(struct train_teachers *t);
+uint32_t train_teachers_count(const struct train_teachers *t); /* NULL: 0 */
+const struct net *train_teachers_net(const struct train_teachers *t, uint32_t k);
 
 /* Buffers for one thread, for shards of up to TRAIN_SHARD windows. */
 struct train_teachers_work;

@@ -99,12 +99,35 @@ int train_command_meta(char *meta, const char *key, const char *value)
     return 0;
 }
 
+/* How many of the arguments from argv[i] on say how the command ran, not what comes out. */
+static int passing(int i, int argc, char **argv)
+{
+    static const char *const flags[] = {"--resume", "--quiet", "--json"};
+    static const char *const valued[] = {"--threads", "--checkpoint", "--checkpoint-every"};
+
+    for (size_t k = 0; k < sizeof(flags) / sizeof(*flags); k++)
+        if (!strcmp(argv[i], flags[k]))
+            return 1;
+    for (size_t k = 0; k < sizeof(valued) / sizeof(*valued); k++) {
+        size_t length = strlen(valued[k]);
+        if (!strncmp(argv[i], valued[k], length) && argv[i][length] == '=')
+            return 1;
+        if (!strcmp(argv[i], valued[k]))
+            return i + 1 < argc ? 2 : 1;
+    }
+    return 0;
+}
+
 int train_command_meta_line(char *meta, const char *key, int argc, char **argv)
 {
     char text[TRAIN_META_BYTES] = "nilm-model";
     size_t used = strlen(text);
 
-    for (int i = 0; i < argc; i++) {
+    for (int i = 0, skip; i < argc; i++) {
+        if ((skip = passing(i, argc, argv)) > 0) {
+            i += skip - 1;
+            continue;
+        }
         const char *equals = argv[i][0] == '-' ? strchr(argv[i], '=') : NULL;
         const char *value = equals ? equals + 1 : argv[i];
         const char *slash = strrchr(value, '/'), *quote = strchr(value, ' ') ? "\"" : "";
@@ -181,6 +204,10 @@ int train_command_run(struct net *net, const struct model *m, const struct train
     int rc = 0;
 
     memset(out, 0, sizeof(*out));
+    if (options->resume && !options->checkpoint) {
+        (void)snprintf(why, why_size, "--resume: expected --checkpoint FILE too");
+        return -EINVAL;
+    }
     if (options->teacher)
         rc = train_teachers_load(options->teacher, m, data->train, &teachers, why, why_size);
     mine.teachers = teachers;

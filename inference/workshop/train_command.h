@@ -38,8 +38,8 @@ void train_command_options(const struct model *m, struct dataset_options *o);
  * become blanks. 0, -ENOSPC. */
 int train_command_meta(char *meta, const char *key, const char *value);
 
-/* The same for the command line: arguments without their folders, so that the line is the same
- * wherever it ran. */
+/* The same for the command line: arguments without their folders, and without those that change
+ * nothing in the result, so that the line is the same wherever and however it ran. */
 int train_command_meta_line(char *meta, const char *key, int argc, char **argv);
 
 /* Split, seed and stride, as train_command_options reads them; f1 and accuracy per part as
@@ -80,6 +80,10 @@ int train_command_finish(struct model *m, const struct train_outcome *outcome, c
     TRAIN_OPTION(CLI_FLOAT, "dropout", (t).dropout, "X", 0, 0.95, "share of the dense layers' inputs left out in a step"), \
     TRAIN_OPTION(CLI_FLOAT, "input-dropout", (t).input_dropout, "X", 0, 0.95, "share of a window's input channels left out"), \
     TRAIN_OPTION(CLI_FLOAT, "smoothing", (t).smoothing, "X", 0, 0.9, "label smoothing"), \
+    TRAIN_OPTION(CLI_UINT, "patience", (t).patience, "N", 0, 10000, "stop after so many epochs without a better one; 0: never"), \
+    TRAIN_OPTION(CLI_STRING, "checkpoint", (t).checkpoint, "FILE", 0, 0, "where the state of the training is kept"), \
+    TRAIN_OPTION(CLI_UINT, "checkpoint-every", (t).checkpoint_every, "N", 1, 10000, "epochs between two of them"), \
+    TRAIN_OPTION(CLI_FLAG, "resume", (t).resume, NULL, 0, 0, "go on from the checkpoint where there is one; the same bytes come out"), \
     TRAIN_OPTION(CLI_FLOAT, "average", (t).average, "X", 0, 0.999999, "moving average of the weights over about 1/(1-X) steps is what is validated and saved; 0: off"), \
     TRAIN_OPTION(CLI_FLOAT, "class-power", (t).class_power, "X", 0, 1, "a class is drawn with this power of its frequency"), \
     TRAIN_OPTION(CLI_FLOAT, "class-weight", (t).class_weight, "X", 0, 1, "its loss is divided by this power of its frequency"), \

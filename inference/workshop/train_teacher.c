@@ -116,6 +116,16 @@ void train_teachers_free(struct train_teachers *t)
     free(t);
 }
 
+uint32_t train_teachers_count(const struct train_teachers *t)
+{
+    return t ? t->count : 0;
+}
+
+const struct net *train_teachers_net(const struct train_teachers *t, uint32_t k)
+{
+    return t->of[k].net;
+}
+
 int train_teachers_work_create(const struct train_teachers *t, struct train_teachers_work **out)
 {
     struct train_teachers_work *w = calloc(1, sizeof(*w));
