@@ -17,10 +17,10 @@ enum bias { BIAS_AUTO, BIAS_KEEP, BIAS_CORRECT };
 
 struct request {
     const char *model, *dir, *out;
-    uint32_t calibrate, golden, version, threads;
+    uint32_t calibrate, golden, version;
     float percentile, reject;
-    uint64_t seed;
-    int json, quiet, rounding, calibration, bias, noise;
+    int json, rounding, calibration, bias, noise, aware;
+    struct train_options train; /* with --qat */
 };
 
 /* --- Running the INT8 model over a part --- */
@@ -157,13 +157,13 @@ static int judge_parts(const struct request *r, const struct model *fp32, struct
     for (int i = 0; i < 2 && !rc; i++) {
         if (!parts[i])
             continue;
-        float *p = sweep_part(int8, parts[i], r->threads);
+        float *p = sweep_part(int8, parts[i], r->train.threads);
         if (!p)
             return -ENOMEM;
         if (i == 0 && r->reject > 0.0f)
             rc = reject_threshold(parts[i], p, int8->class_count, (double)r->reject, &int8->reject);
         if (!rc)
-            rc = judge(fp32, parts[i], p, r->threads, &verdicts[i]);
+            rc = judge(fp32, parts[i], p, r->train.threads, &verdicts[i]);
         if (!rc)
             rc = train_command_meta_metrics(meta, keys[i], verdicts[i].int8);
         free(p);
@@ -181,9 +181,26 @@ static cJSON *part_json(const struct verdict *v)
     return j;
 }
 
+/* What INT8 can hold of a layer's input or output. The first layer's input has a scale for each
+ * feature, and logits are not rounded: those are not known here. */
+static int span(const struct model *m, uint32_t i, int output, double *low, double *high)
+{
+    const struct model_layer *l = &m->layers[i];
+    const double scale = (double)(output ? l->out_scale : l->in_scale);
+    const int zero = output ? l->out_zero : l->in_zero;
+    int first = 1;
+
+    for (uint32_t k = 0; k < i; k++)
+        first = first && !m->layers[k].weights;
+    *low = scale * (-128 - zero);
+    *high = scale * (127 - zero);
+    return output ? l->multiplier != NULL : !first;
+}
+
 static cJSON *layers_json(const struct model *m, const struct quantize_noise *noise)
 {
     cJSON *layers = cJSON_CreateArray();
+    double low, high;
 
     for (uint32_t i = 0; i < m->layer_count && layers; i++) {
         cJSON *l = m->layers[i].weights ? cJSON_CreateObject() : NULL;
@@ -192,22 +209,51 @@ static cJSON *layers_json(const struct model *m, const struct quantize_noise *no
         cJSON_AddStringToObject(l, "name", m->layers[i].name);
         cJSON_AddNumberToObject(l, "own_db", noise[i].own);
         cJSON_AddNumberToObject(l, "total_db", noise[i].total);
+        if (span(m, i, 0, &low, &high)) {
+            cJSON_AddNumberToObject(l, "in_low", low);
+            cJSON_AddNumberToObject(l, "in_high", high);
+        }
+        if (span(m, i, 1, &low, &high)) {
+            cJSON_AddNumberToObject(l, "out_low", low);
+            cJSON_AddNumberToObject(l, "out_high", high);
+        }
+        cJSON_AddNumberToObject(l, "fp32_low", noise[i].low);
+        cJSON_AddNumberToObject(l, "fp32_high", noise[i].high);
         cJSON_AddItemToArray(layers, l);
     }
     return layers;
 }
 
+static void span_text(const char *otherwise, int known, double low, double high)
+{
+    if (known)
+        printf(" %8.3g ..%8.3g", low, high);
+    else
+        printf(" %18s", otherwise);
+}
+
 static void layers_text(const struct model *m, const struct quantize_noise *noise)
 {
-    printf("INT8 against FP32, signal to noise in dB\n  %-31s %8s %8s\n", "layer", "alone",
-           "in all");
-    for (uint32_t i = 0; i < m->layer_count; i++)
-        if (m->layers[i].weights)
-            printf("  %-31s %8.1f %8.1f\n", m->layers[i].name, noise[i].own, noise[i].total);
+    double low, high;
+    int known;
+
+    printf("INT8 against FP32: ranges, and signal to noise in dB\n  %-16s %18s %18s %18s %7s %7s\n",
+           "layer", "INT8 input", "INT8 output", "FP32 output", "alone", "in all");
+    for (uint32_t i = 0; i < m->layer_count; i++) {
+        if (!m->layers[i].weights)
+            continue;
+        printf("  %-16s", m->layers[i].name);
+        known = span(m, i, 0, &low, &high);
+        span_text("features", known, low, high);
+        known = span(m, i, 1, &low, &high);
+        span_text("logits", known, low, high);
+        span_text("", 1, noise[i].low, noise[i].high);
+        printf(" %7.1f %7.1f\n", noise[i].own, noise[i].total);
+    }
 }
 
 static int report(const struct request *r, const struct model *m, const struct verdict verdicts[2],
-                  const struct quantize_noise *noise, size_t size)
+                  const struct quantize_noise *noise, uint32_t best_epoch, size_t size)
 {
     static const char *const names[2] = {"valid", "test"};
 
@@ -216,6 +262,8 @@ static int report(const struct request *r, const struct model *m, const struct v
         cJSON_AddNumberToObject(j, "size_bytes", (double)size);
         cJSON_AddNumberToObject(j, "parameters", (double)model_parameters(m));
         cJSON_AddNumberToObject(j, "reject", (double)m->reject);
+        if (r->aware)
+            cJSON_AddNumberToObject(j, "best_epoch", best_epoch);
         for (int i = 0; i < 2 && j; i++)
             if (verdicts[i].int8)
                 cJSON_AddItemToObject(j, names[i], part_json(&verdicts[i]));
@@ -225,6 +273,9 @@ static int report(const struct request *r, const struct model *m, const struct v
     }
     printf("%s: %llu parameters, %zu bytes, unknown below %.3f\n", r->out,
            (unsigned long long)model_parameters(m), size, (double)m->reject);
+    if (r->aware)
+        printf("best epoch %u%s\n", best_epoch,
+               best_epoch ? "" : ": fine-tuning made nothing better, this is static quantization");
     if (r->noise)
         layers_text(m, noise);
     for (int i = 0; i < 2; i++) {
@@ -250,16 +301,39 @@ static int measure_noise(const struct request *r, const struct net *net, const s
     if (!r->noise && !r->json)
         return 0;
     rc = quantize_sample_draw(d, source->channels, source->channel_count, source->window,
-                              NOISE_WINDOWS, r->seed + 1, &sample);
+                              NOISE_WINDOWS, r->train.seed + 1, &sample);
     if (!rc)
         rc = quantize_noise(net, int8, &sample, noise);
     quantize_sample_free(&sample);
     return rc;
 }
 
+/* Fine-tunes q's integers; net says what they began as. */
+static int tune(const struct request *r, const struct net *net, const struct model *source,
+                const struct train_data *data, struct quantized *q, struct train_result *result,
+                char *why, size_t why_size)
+{
+    struct train_options o = r->train;
+    struct train_teachers *teachers = NULL;
+    struct net *master = NULL;
+    int rc = net_clone(net, &master);
+
+    o.int8 = q;
+    if (!rc && (!o.teacher || strcmp(o.teacher, "none") != 0))
+        rc = train_teachers_load(o.teacher ? o.teacher : r->model, source, data->train, &teachers,
+                                 why, why_size);
+    o.teachers = teachers;
+    if (!rc)
+        rc = train_run(master, source->channels, data->train, data->valid, &o, result, why,
+                       why_size);
+    train_teachers_free(teachers);
+    net_free(master);
+    return rc;
+}
+
 static int build(const struct request *r, const struct model *source, const struct train_data *data,
-                 char *meta, struct quantized **q, struct quantize_noise *noise, char *why,
-                 size_t why_size)
+                 char *meta, struct quantized **q, struct quantize_noise *noise,
+                 struct train_result *result, char *why, size_t why_size)
 {
     struct quantize_range ranges[MODEL_MAX_LAYERS];
     struct quantize_sample sample = {0};
@@ -275,17 +349,19 @@ static int build(const struct request *r, const struct model *source, const stru
 
     if (!rc)
         rc = quantize_sample_draw(data->train, source->channels, source->channel_count,
-                                  source->window, r->calibrate, r->seed, &sample);
+                                  source->window, r->calibrate, r->train.seed, &sample);
     if (!rc)
         rc = quantize_calibrate(net, source->channels, &sample,
                                 (enum quantize_calibration)r->calibration, (double)r->percentile,
                                 ranges);
     if (!rc)
         rc = quantize_net(net, source, &options, q, why, why_size);
+    if (!rc && r->aware)
+        rc = tune(r, net, source, data, *q, result, why, why_size);
     if (!rc) {
         quantize_model(*q)->meta = meta;
         quantize_model(*q)->version = r->version ? r->version : source->version;
-        rc = quantize_golden(*q, other, r->golden, r->seed, why, why_size);
+        rc = quantize_golden(*q, other, r->golden, r->train.seed, why, why_size);
     }
     if (!rc)
         rc = measure_noise(r, net, source, other, quantize_model(*q), noise);
@@ -302,6 +378,7 @@ static int quantize_file(const struct request *r, int argc, char **argv)
     struct quantized *q = NULL;
     struct verdict verdicts[2] = {{0}};
     struct quantize_noise noise[MODEL_MAX_LAYERS] = {{0}};
+    struct train_result result = {0};
     char why[512] = "", meta[TRAIN_META_BYTES] = "";
     size_t size = 0;
     int rc, code;
@@ -310,8 +387,8 @@ static int quantize_file(const struct request *r, int argc, char **argv)
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
     train_command_options(source, &o);
-    o.threads = r->threads;
-    rc = train_command_load(r->dir, &o, 7u, r->quiet, &data, why, sizeof(why));
+    o.threads = r->train.threads;
+    rc = train_command_load(r->dir, &o, 7u, r->train.quiet, &data, why, sizeof(why));
     if (!rc && strlen(source->meta) >= sizeof(meta))
         rc = -ENOSPC;
     if (!rc) {
@@ -319,19 +396,28 @@ static int quantize_file(const struct request *r, int argc, char **argv)
         rc = train_command_meta_line(meta, "quantize_command", argc, argv);
     }
     if (!rc)
-        rc = build(r, source, &data, meta, &q, noise, why, sizeof(why));
+        rc = build(r, source, &data, meta, &q, noise, &result, why, sizeof(why));
     if (!rc)
         rc = judge_parts(r, source, quantize_model(q), &data, verdicts, meta);
     if (!rc)
         rc = convert_write(quantize_model(q), r->out, &size, why, sizeof(why));
     code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
-              : report(r, quantize_model(q), verdicts, noise, size);
+              : report(r, quantize_model(q), verdicts, noise, result.best_epoch, size);
     verdict_free(&verdicts[0]);
     verdict_free(&verdicts[1]);
     quantize_free(q);
     train_command_unload(&data);
     model_free(source);
     return code;
+}
+
+/* Is o one of the options of training that mean nothing without it? */
+static int only_trains(const struct request *r, const struct cli_option *o)
+{
+    const char *at = o->value, *from = (const char *)&r->train;
+
+    return at >= from && at < from + sizeof(r->train) && o->value != &r->train.seed &&
+           o->value != &r->train.threads && o->value != &r->train.quiet;
 }
 
 int workshop_quantize(int argc, char **argv)
@@ -344,8 +430,11 @@ int workshop_quantize(int argc, char **argv)
                         .golden = 8,
                         .rounding = QUANTIZE_FIT,
                         .percentile = 99.99f,
-                        .reject = 0.05f,
-                        .seed = 1};
+                        .reject = 0.05f};
+    train_defaults(&r.train);
+    r.train.epochs = 4;
+    r.train.rate = 3e-4f;
+    r.train.decay = r.train.dropout = 0.0f;
     struct cli_option options[] = {
         {"model", CLI_STRING, &r.model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
         {"data", CLI_STRING, &r.dir, "DIR",
@@ -377,11 +466,14 @@ int workshop_quantize(int argc, char **argv)
          0, 0},
         {"golden", CLI_UINT, &r.golden, "N",
          "golden vectors in the file, by which a device tests it", 1, MODEL_MAX_GOLDEN, NULL, 0, 0},
-        {"seed", CLI_UINT64, &r.seed, "N", "of the windows drawn", 0, 0, NULL, 0, 0},
         {"version", CLI_UINT, &r.version, "N", "of the new model; 0: as before", 0, 0, NULL, 0, 0},
-        {"threads", CLI_UINT, &r.threads, "N", "0: one per processor", 0, NET_MAX_THREADS, NULL, 0,
-         0},
-        {"quiet", CLI_FLAG, &r.quiet, NULL, "no progress on standard error", 0, 0, NULL, 0, 0},
+        {"qat", CLI_FLAG, &r.aware, NULL,
+         "then fine-tune the integers on the training part (quantization-aware); the options below "
+         "but --seed, --threads and --quiet go with it; --teacher is the model itself when not "
+         "given, "
+         "and none with 'none'",
+         0, 0, NULL, 0, 0},
+        TRAIN_OPTIONS(r.train),
         {"json", CLI_FLAG, &r.json, NULL, "report as one JSON object", 0, 0, NULL, 0, 0},
         {0}};
     struct cli_command command = {
@@ -394,8 +486,11 @@ int workshop_quantize(int argc, char **argv)
     int code = cli_parse(&command, argc, argv);
     if (code != CLI_RUN)
         return code;
-    for (const struct cli_option *o = options; o->name; o++)
+    for (const struct cli_option *o = options; o->name; o++) {
         if (!strcmp(o->name, "percentile") && o->given && r.calibration != QUANTIZE_PERCENTILE)
             return cli_fail(CLI_USAGE, "quantize: --percentile goes with --calibration percentile");
+        if (o->given && !r.aware && only_trains(&r, o))
+            return cli_fail(CLI_USAGE, "quantize: --%s goes with --qat", o->name);
+    }
     return quantize_file(&r, argc, argv);
 }

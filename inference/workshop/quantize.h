@@ -101,10 +101,10 @@ int quantize_golden(struct quantized *q, const struct dataset *d, uint32_t count
 
 /* How far a layer's INT8 output is from FP32's on a sample, as the ratio of the mean squares of
  * signal and error in dB; at most QUANTIZE_NOISE_MOST. own: this layer alone, its input being
- * FP32's rounded to the input's scale. total: with the error of all layers before. Layers without
- * weights have 0. */
+ * FP32's rounded to the input's scale. total: with the error of all layers before. low, high: what
+ * FP32's output reached on the sample. Layers without weights have 0. */
 struct quantize_noise {
-    double own, total;
+    double own, total, low, high;
 };
 #define QUANTIZE_NOISE_MOST 150.0
 

@@ -7,7 +7,7 @@
 #include "inference/workshop/quantize_trace.h"
 
 struct squares {
-    double signal, own, total;
+    double signal, own, total, low, high;
 };
 
 /* FP32 values to a layer's levels. */
@@ -54,8 +54,12 @@ static void add_window(const struct net *net, struct net_work *work, struct quan
             first = 0;
             quantize_trace_layer(t, i, alone, alone_out);
             squares[i].own += error_of(l, alone_out, t->sums, reference);
-            for (size_t k = 0; k < size; k++)
-                squares[i].signal += (double)reference[k] * (double)reference[k];
+            for (size_t k = 0; k < size; k++) {
+                double x = (double)reference[k];
+                squares[i].signal += x * x;
+                squares[i].low = x < squares[i].low ? x : squares[i].low;
+                squares[i].high = x > squares[i].high ? x : squares[i].high;
+            }
         }
         quantize_trace_layer(t, i, t->a, t->b);
         if (net->layers[i].weight_count)
@@ -79,7 +83,7 @@ static double decibels(double signal, double error)
 int quantize_noise(const struct net *net, const struct model *int8,
                    const struct quantize_sample *sample, struct quantize_noise *noise)
 {
-    struct squares squares[MODEL_MAX_LAYERS] = {{0}};
+    struct squares squares[MODEL_MAX_LAYERS];
     struct quantize_trace trace = {0};
     struct net_work *work = NULL;
     size_t most = (size_t)net->window * net->channels;
@@ -90,6 +94,8 @@ int quantize_noise(const struct net *net, const struct model *int8,
         size_t size = (size_t)net->layers[i].out_columns * net->layers[i].out_channels;
         most = size > most ? size : most;
     }
+    for (uint32_t i = 0; i < MODEL_MAX_LAYERS; i++)
+        squares[i] = (struct squares){.low = INFINITY, .high = -INFINITY};
     alone = malloc(most);
     alone_out = malloc(most);
     rc = alone && alone_out ? quantize_trace_create(int8, &trace) : -ENOMEM;
@@ -106,8 +112,8 @@ int quantize_noise(const struct net *net, const struct model *int8,
         const struct squares *s = &squares[i];
         noise[i] = (struct quantize_noise){0};
         if (net->layers[i].weight_count)
-            noise[i] =
-                (struct quantize_noise){decibels(s->signal, s->own), decibels(s->signal, s->total)};
+            noise[i] = (struct quantize_noise){decibels(s->signal, s->own),
+                                               decibels(s->signal, s->total), s->low, s->high};
     }
     net_work_free(work);
     quantize_trace_free(&trace);

@@ -191,6 +191,14 @@ static void test_choices(void **state)
         assert_string_equal(cJSON_GetObjectItem(l, "name")->valuestring, names[i]);
         assert_true(cJSON_GetObjectItem(l, "own_db")->valuedouble > 10.0);
         assert_true(cJSON_GetObjectItem(l, "total_db")->valuedouble > 5.0);
+        assert_true(!cJSON_GetObjectItem(l, "in_high") == (i == 0));  /* features: each its own */
+        assert_true(!cJSON_GetObjectItem(l, "out_high") == (i == 3)); /* logits: not rounded */
+        if (i > 0 && i < 3) /* pools and flattening between change no range */
+            assert_true(
+                cJSON_GetObjectItem(l, "in_high")->valuedouble ==
+                cJSON_GetObjectItem(cJSON_GetArrayItem(layers, i - 1), "out_high")->valuedouble);
+        assert_true(cJSON_GetObjectItem(l, "fp32_high")->valuedouble >
+                    cJSON_GetObjectItem(l, "fp32_low")->valuedouble);
     }
     cJSON_Delete(j);
     free(data);
@@ -216,6 +224,49 @@ static double figure(const cJSON *j, const char *part, const char *key)
     const cJSON *n = cJSON_GetObjectItem(o, key);
     assert_true(cJSON_IsNumber(n));
     return n->valuedouble;
+}
+
+/* Quantization-aware fine-tuning ends in a file that reproduces its golden vectors, twice the same;
+ * its options are refused without it. */
+static void test_quantization_aware(void **state)
+{
+    (void)state;
+    const char *aware[] = {"quantize",   "--model", "{F}/a.nilm",  "--data", "{F}/data", "--out",
+                           "{F}/w.nilm", "--qat",   "--calibrate", "64",     "--golden", "2",
+                           "--epochs",   "2",       "--batch",     "32",     "--rate",   "0.001",
+                           "--json",     "--quiet", NULL};
+    const char *lone[] = {"quantize", "--model",    "{F}/a.nilm", "--data", "{F}/data",
+                          "--out",    "{F}/v.nilm", "--epochs",   "2",      NULL};
+    char first[128], second[128], why[256] = "", text[1024];
+    void *a, *b;
+    size_t a_size, b_size;
+    struct model *m;
+    struct engine *e;
+
+    (void)snprintf(first, sizeof(first), "%s/w.nilm", folder);
+    (void)snprintf(second, sizeof(second), "%s/w1.nilm", folder);
+    assert_int_equal(run(workshop_quantize, aware), CLI_DONE);
+    assert_int_equal(rename(first, second), 0);
+    assert_int_equal(run(workshop_quantize, aware), CLI_DONE);
+    cJSON *j = printed();
+    assert_in_range((int)figure(j, NULL, "best_epoch"), 0, 2);
+    assert_true(figure(j, "test", "same_first_class") > 0.8);
+    cJSON_Delete(j);
+    assert_int_equal(cli_read_file(first, 1 << 20, &a, &a_size), 0);
+    assert_int_equal(cli_read_file(second, 1 << 20, &b, &b_size), 0);
+    assert_int_equal(a_size, b_size);
+    assert_memory_equal(a, b, a_size);
+    if (model_decode(a, a_size, &m, why, sizeof(why)))
+        fail_msg("%s", why);
+    assert_int_equal(model_meta(m, "quantize_command", text, sizeof(text)), 0);
+    assert_non_null(strstr(text, "--qat"));
+    assert_int_equal(engine_create(m, 0, &e, NULL, 0), 0);
+    assert_int_equal(engine_selftest(e), 0);
+    engine_free(e);
+    model_free(m);
+    free(a);
+    free(b);
+    assert_int_equal(run(workshop_quantize, lone), CLI_USAGE);
 }
 
 #define TUNE                                                                                       \
@@ -418,10 +469,13 @@ static void test_shipped_on_real_days(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_from_folder_to_int8), cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_prune_in_steps),      cmocka_unit_test(test_sensitivity),
-        cmocka_unit_test(test_wrong_usage),         cmocka_unit_test(test_shipped),
-        cmocka_unit_test(test_shipped_on_real_days)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_from_folder_to_int8),
+                                       cmocka_unit_test(test_choices),
+                                       cmocka_unit_test(test_quantization_aware),
+                                       cmocka_unit_test(test_prune_in_steps),
+                                       cmocka_unit_test(test_sensitivity),
+                                       cmocka_unit_test(test_wrong_usage),
+                                       cmocka_unit_test(test_shipped),
+                                       cmocka_unit_test(test_shipped_on_real_days)};
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -177,7 +177,9 @@ static void test_noise(void **state)
     assert_int_equal(quantize_noise(net, quantize_model(q), &sample, nearest), 0);
     assert_true(nearest[0].own == nearest[0].total);
     assert_true(nearest[0].own > 20.0 && nearest[0].own < 70.0);
-    assert_true(nearest[1].own == 0.0); /* a pool */
+    assert_true(nearest[1].own == 0.0);                          /* a pool */
+    assert_true(nearest[0].low == 0.0 && nearest[0].high > 0.0); /* ReLU */
+    assert_true(nearest[6].low < 0.0 && nearest[6].high > 0.0);
     struct model_layer *conv2 = &quantize_model(q)->layers[2];
     int8_t *weights = malloc(net->layers[2].weight_count);
     assert_non_null(weights);
