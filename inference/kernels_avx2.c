@@ -41,7 +41,7 @@ INLINE struct spread spread(const struct tile *t, size_t at)
     return (struct spread){_mm256_set1_epi32(x), _mm256_set1_epi32(magnitude)};
 }
 
-INLINE __m256i dot(__m256i acc, struct spread x, __m256i w)
+INLINE reg dot(reg acc, struct spread x, reg w)
 {
     __m256i pairs = _mm256_maddubs_epi16(x.magnitude, _mm256_sign_epi8(w, x.x));
 

@@ -1,4 +1,5 @@
-/* kernels_avxvnni.c - the kernel set for processors with AVX-VNNI and no AVX-512 (kernels_vnni.inc).
+/* kernels_avxvnni.c - the kernel set for processors with AVX-VNNI and no AVX-512
+ * (kernels_vnni.inc).
  */
 #if !defined(__AVXVNNI__) || !defined(__AVX2__)
 #error "compile this file with -mavx2 -mavxvnni"
@@ -10,7 +11,7 @@
 #define COLS_2 6
 #define COLS_3 4 /* 12 sums, 3 weights and x in 16 registers */
 
-INLINE __m256i dot(__m256i acc, struct spread x, __m256i w)
+INLINE reg dot(reg acc, struct spread x, reg w)
 {
     return _mm256_dpbusd_avx_epi32(acc, x.x, w);
 }
