@@ -55,6 +55,7 @@ struct work {
     struct reject_tally tally; /* of the folds' classes in their test part */
     struct model *target;
     float threshold;
+    double target_auroc[REJECT_SCORES]; /* of its known test windows against all unknown ones */
     double target_known; /* share of its known test windows rejected, a class counts once */
     uint64_t target_windows, target_rejected; /* the same in windows */
     struct reject_tally target_tally;         /* of all windows of classes that it does not know */
@@ -301,6 +302,7 @@ static int judge_target(struct work *w)
     if (rc == 0)
         rc = reject_tally_add(&w->target_tally, d, probabilities, w->threshold);
     for (int s = 0; s < REJECT_SCORES; s++) {
+        w->target_auroc[s] = reject_auroc(&test[s], &unknown[s]);
         reject_set_free(&valid[s]);
         reject_set_free(&test[s]);
         reject_set_free(&unknown[s]);
@@ -423,6 +425,7 @@ static int print_json(const struct work *w)
         cJSON *t = cJSON_AddObjectToObject(o, "model");
         cJSON_AddStringToObject(t, "path", w->request->model);
         cJSON_AddNumberToObject(t, "threshold", (double)w->threshold);
+        cJSON_AddNumberToObject(t, "auroc", w->target_auroc[REJECT_PROBABILITY]);
         cJSON_AddNumberToObject(t, "known_rejected", w->target_known);
         cJSON_AddNumberToObject(t, "windows", (double)w->target_windows);
         cJSON_AddNumberToObject(t, "rejected_windows", (double)w->target_rejected);

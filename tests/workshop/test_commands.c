@@ -130,23 +130,57 @@ static void test_eval_is_deterministic(void **state)
     free(text[1]);
 }
 
-/* 520 W is near the border of Low and High: 0.69 for the better one, below a threshold of 0.9. */
-static void test_eval_unknown_and_reference(void **state)
+/* The small model with another head or threshold. */
+static void change_model(enum model_head head, float reject)
 {
-    char reference[128], why[256] = "";
+    char why[256] = "";
     struct model *m, copy;
     void *data;
     size_t size;
-    (void)state;
     write_model(0);
     assert_int_equal(model_decode_file(model_path, &m, why, sizeof why), 0);
     copy = *m;
-    copy.reject = 0.9f;
+    copy.head = head;
+    copy.reject = reject;
     copy.owner = NULL;
     assert_int_equal(model_encode(&copy, &data, &size, why, sizeof why), 0);
     small_model_write(model_path, data, size);
     free(data);
     model_free(m);
+}
+
+/* A sigmoid head is judged by its first class, and each class by itself: at 520 W High has 0.6, Low
+ * 0.4; at 450 W it is the other way round. */
+static void test_eval_sigmoid(void **state)
+{
+    (void)state;
+    change_model(MODEL_SIGMOID, 0.5f);
+    write_trace("Low", "AAAAAA", 60);
+    write_trace("High", "AAAAAB", 520);
+    cJSON *o = EVAL("--stride", "4");
+    assert_true(run_number(o, "f1_macro") == 1 && run_number(o, "on_f1_macro") == 1);
+    cJSON_Delete(o);
+    write_trace("High", "AAAAAC", 450); /* half of High is taken for Low, by both measures */
+    o = EVAL("--stride", "4");
+    assert_float_equal(run_number(o, "accuracy"), 48.0 / 72, 1e-5);
+    assert_float_equal(run_number(o, "on_f1_macro"), 2.0 / 3, 1e-5);
+    const cJSON *low = cJSON_GetArrayItem(cJSON_GetObjectItem(o, "per_class"), 0);
+    assert_float_equal(run_number(low, "on_f1"), 2 * 24.0 / (48 + 24), 1e-5);
+    cJSON_Delete(o);
+    write_model(0);
+    o = EVAL("--stride", "4");
+    assert_null(cJSON_GetObjectItem(o, "on_f1_macro"));
+    cJSON_Delete(o);
+}
+
+/* 520 W is near the border of Low and High: 0.69 for the better one, below a threshold of 0.9. */
+static void test_eval_unknown_and_reference(void **state)
+{
+    char reference[128];
+    void *data;
+    size_t size;
+    (void)state;
+    change_model(MODEL_SOFTMAX, 0.9f);
     write_trace("Low", "AAAAAA", 60);
     write_trace("High", "AAAAAB", 2000);
     write_trace("Other", "AAAAAC", 520);
@@ -421,6 +455,7 @@ int main(void)
         TEST(test_eval_fp32),
         TEST(test_eval_unknown_and_reference),
         TEST(test_eval_random_split),
+        TEST(test_eval_sigmoid),
         TEST(test_bench),
         TEST(test_inspect),
         TEST(test_exit_codes),
