@@ -265,6 +265,7 @@ static void test_writes_the_threshold(void **state)
     double threshold = run_number(t, "threshold");
     assert_int_equal(model_decode_file(out, &m, why, sizeof why), 0);
     assert_true(m->reject == (float)threshold && threshold > 0);
+    assert_true(run_number(t, "auroc") >= 0 && run_number(t, "auroc") <= 1);
     assert_int_equal(model_meta(m, "reject", text, sizeof text), 0);
     assert_int_equal(model_meta(m, "without", text, sizeof text), 0);
     assert_string_equal(text, "Pulse");
