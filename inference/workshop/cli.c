@@ -93,25 +93,22 @@ static void print_help(const struct cli_command *c)
 
 /* --- values --- */
 
-static int fail_option(const struct cli_command *c, const struct cli_option *o, const char *value,
-                       const char *expected)
+static int fail_option(const char *where, const char *value, const char *expected)
 {
-    return cli_fail(CLI_USAGE, "%s: --%s: expected %s, found \"%s\"", c->name, o->name, expected,
-                    value);
+    return cli_fail(CLI_USAGE, "%s: expected %s, found \"%s\"", where, expected, value);
 }
 
-static int store_unsigned(const struct cli_command *c, const struct cli_option *o,
-                          const char *value)
+static int store_unsigned(const char *where, const struct cli_option *o, const char *value)
 {
     char *end, expected[96];
     uint64_t limit = o->type == CLI_UINT ? UINT32_MAX : UINT64_MAX;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
     if (value[0] < '0' || value[0] > '9' || *end || errno || number > limit)
-        return fail_option(c, o, value, "a whole number");
+        return fail_option(where, value, "a whole number");
     if (o->low < o->high && ((double)number < o->low || (double)number > o->high)) {
         snprintf(expected, sizeof expected, "a whole number from %.0f to %.0f", o->low, o->high);
-        return fail_option(c, o, value, expected);
+        return fail_option(where, value, expected);
     }
     if (o->type == CLI_UINT)
         *(uint32_t *)o->value = (uint32_t)number;
@@ -120,21 +117,21 @@ static int store_unsigned(const struct cli_command *c, const struct cli_option *
     return CLI_RUN;
 }
 
-static int store_float(const struct cli_command *c, const struct cli_option *o, const char *value)
+static int store_float(const char *where, const struct cli_option *o, const char *value)
 {
     char *end, expected[96];
     double number = strtod(value, &end);
     if (end == value || *end || !isfinite(number) || !isfinite((float)number))
-        return fail_option(c, o, value, "a number");
+        return fail_option(where, value, "a number");
     if (o->low < o->high && (number < o->low || number > o->high)) {
         snprintf(expected, sizeof expected, "a number from %g to %g", o->low, o->high);
-        return fail_option(c, o, value, expected);
+        return fail_option(where, value, expected);
     }
     *(float *)o->value = (float)number;
     return CLI_RUN;
 }
 
-static int store_choice(const struct cli_command *c, const struct cli_option *o, const char *value)
+static int store_choice(const char *where, const struct cli_option *o, const char *value)
 {
     char names[128];
     for (int i = 0; o->choices[i]; i++) {
@@ -144,10 +141,10 @@ static int store_choice(const struct cli_command *c, const struct cli_option *o,
         }
     }
     describe_argument(o, names, sizeof names);
-    return fail_option(c, o, value, names);
+    return fail_option(where, value, names);
 }
 
-static int store_value(const struct cli_command *c, struct cli_option *o, const char *value)
+int cli_store(const char *where, struct cli_option *o, const char *value)
 {
     o->given = 1;
     switch (o->type) {
@@ -159,11 +156,11 @@ static int store_value(const struct cli_command *c, struct cli_option *o, const 
         return CLI_RUN;
     case CLI_UINT:
     case CLI_UINT64:
-        return store_unsigned(c, o, value);
+        return store_unsigned(where, o, value);
     case CLI_FLOAT:
-        return store_float(c, o, value);
+        return store_float(where, o, value);
     case CLI_CHOICE:
-        return store_choice(c, o, value);
+        return store_choice(where, o, value);
     }
     return CLI_FAILED;
 }
@@ -190,7 +187,9 @@ static int take_option(struct cli_command *c, int argc, char **argv, int *i)
                             o->argument ? o->argument : "one of those in --help");
         value = argv[++*i];
     }
-    return store_value(c, o, value);
+    char where[96];
+    snprintf(where, sizeof where, "%s: --%s", c->name, o->name);
+    return cli_store(where, o, value);
 }
 
 int cli_parse(struct cli_command *c, int argc, char **argv)

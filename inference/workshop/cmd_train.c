@@ -5,61 +5,23 @@
 #include <string.h>
 
 #include "inference/workshop/train_command.h"
+#include "inference/workshop/train_network.h"
 #include "inference/workshop/workshop.h"
 
 struct request {
-    const char *dir, *out, *family, *attribution, *widths, *taps, *pools, *hidden, *features;
-    int split, json, no_norm;
+    const char *dir, *out, *family, *attribution;
+    int split, json;
     uint32_t version, hop;
-    float full;
+    struct train_network network;
     struct dataset_options data;
     struct train_options train;
 };
-
-/* "16,32,64" into values (at most NET_MAX_BLOCKS, each 1..65536). Returns the count, or -EINVAL. */
-static int parse_list(const char *text, uint32_t *values)
-{
-    int n = 0;
-
-    while (*text) {
-        char *end;
-        unsigned long v = strtoul(text, &end, 10);
-        if (end == text || v < 1 || v > 65536 || n == (int)NET_MAX_BLOCKS || (*end && *end != ','))
-            return -EINVAL;
-        values[n++] = (uint32_t)v;
-        text = *end ? end + 1 : end;
-    }
-    return n;
-}
-
-static int parse_network(const struct request *r, const struct model *m, struct net_spec *spec)
-{
-    uint32_t widths[NET_MAX_BLOCKS], taps[NET_MAX_BLOCKS], pools[NET_MAX_BLOCKS];
-    int blocks = parse_list(r->widths, widths), hidden = parse_list(r->hidden, spec->hidden);
-
-    if (blocks < 0 || hidden < 0 || parse_list(r->taps, taps) != blocks ||
-        parse_list(r->pools, pools) != blocks)
-        return -EINVAL;
-    for (int i = 0; i < blocks; i++) {
-        spec->conv[i].width = widths[i];
-        spec->conv[i].taps = taps[i];
-        spec->conv[i].pool = pools[i];
-    }
-    spec->conv_count = (uint32_t)blocks;
-    spec->hidden_count = (uint32_t)hidden;
-    spec->head = MODEL_SOFTMAX;
-    spec->window = r->data.window;
-    spec->channels = m->channel_count;
-    spec->norm = !r->no_norm;
-    return 0;
-}
 
 /* Everything of the model but its layers; labels lead into data. */
 static int describe(const struct request *r, const struct train_data *data, char *meta,
                     struct model *m)
 {
     m->version = r->version;
-    m->head = MODEL_SOFTMAX;
     m->class_count = data->train->class_count;
     (void)snprintf(m->family, sizeof(m->family), "%s", r->family);
     m->period_ms = r->data.period_ms;
@@ -84,21 +46,16 @@ static int train_and_save(const struct request *r, int argc, char **argv)
     char why[512] = "", meta[TRAIN_META_BYTES] = "";
     int rc, code = CLI_USAGE;
 
-    if (train_command_features(r->features, r->full, &m))
-        return cli_fail(
-            CLI_USAGE,
-            "--features: expected one to four of linear, log, log-diff, separated by commas");
-    if (parse_network(r, &m, &spec))
-        return cli_fail(
-            CLI_USAGE,
-            "--widths, --taps and --pools: expected lists of the same length, such as 16,32,64");
+    if (train_network_parse(&r->network, r->data.window, &spec, &m) != CLI_RUN)
+        return CLI_USAGE;
     rc = train_command_load(r->dir, &r->data, 7u, r->train.quiet, &data, why, sizeof(why));
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
     spec.class_count = data.train->class_count;
     rc = net_create(&spec, &net, why, sizeof(why));
     if (rc) {
-        code = cli_fail(CLI_USAGE, "%s", why);
+        code = cli_fail(CLI_USAGE, "%s%s%s", r->network.file ? r->network.file : "",
+                        r->network.file ? ": " : "", why);
         goto out;
     }
     net_init(net, r->train.seed);
@@ -122,16 +79,8 @@ out:
 
 int workshop_train(int argc, char **argv)
 {
-    struct request r = {.family = "identify",
-                        .widths = "16,32,64,64,96",
-                        .taps = "7,5,5,3,3",
-                        .pools = "2,2,2,2,2",
-                        .hidden = "128",
-                        .features = "log,log-diff,linear:250,linear:3000",
-                        .split = SPLIT_DAY,
-                        .version = 1,
-                        .hop = 4,
-                        .full = 4000.0f};
+    struct request r = {.family = "identify", .split = SPLIT_DAY, .version = 1, .hop = 4};
+    train_network_defaults(&r.network);
     dataset_defaults(&r.data);
     train_defaults(&r.train);
     struct cli_option options[] = {
@@ -156,19 +105,27 @@ int workshop_train(int argc, char **argv)
          "classes left out, to calibrate unknown with (reject): names separated by commas, or K/N: "
          "number K and every N-th from there",
          0, 0, NULL, 0, 0},
-        {"features", CLI_STRING, &r.features, "LIST",
+        {"net", CLI_STRING, &r.network.file, "FILE",
+         "the network as a text file; the options from here to --hop, --window and --period-ms "
+         "override it",
+         0, 0, NULL, 0, 0},
+        {"features", CLI_STRING, &r.network.features, "LIST",
          "input channels: linear, log, log-diff, each with :W for a full scale of its own", 0, 0,
          NULL, 0, 0},
-        {"full", CLI_FLOAT, &r.full, "W", "power at the end of the input scale", 1, 1e7, NULL, 0,
-         0},
-        {"widths", CLI_STRING, &r.widths, "LIST", "channels of the convolutions", 0, 0, NULL, 0, 0},
-        {"taps", CLI_STRING, &r.taps, "LIST", "taps of the convolutions", 0, 0, NULL, 0, 0},
-        {"pools", CLI_STRING, &r.pools, "LIST", "pool after each convolution, 1: none", 0, 0, NULL,
-         0, 0},
-        {"hidden", CLI_STRING, &r.hidden, "LIST", "units of the hidden dense layers", 0, 0, NULL, 0,
-         0},
-        {"no-norm", CLI_FLAG, &r.no_norm, NULL, "train without batch normalization", 0, 0, NULL, 0,
-         0},
+        {"full", CLI_FLOAT, &r.network.full, "W", "power at the end of the input scale", 1, 1e7,
+         NULL, 0, 0},
+        {"widths", CLI_STRING, &r.network.widths, "LIST", "channels of the convolutions", 0, 0,
+         NULL, 0, 0},
+        {"taps", CLI_STRING, &r.network.taps, "LIST", "taps of the convolutions", 0, 0, NULL, 0, 0},
+        {"pools", CLI_STRING, &r.network.pools, "LIST", "pool after each convolution, 1: none", 0,
+         0, NULL, 0, 0},
+        {"hidden", CLI_STRING, &r.network.hidden, "LIST", "units of the hidden dense layers", 0, 0,
+         NULL, 0, 0},
+        {"no-norm", CLI_FLAG, &r.network.no_norm, NULL, "train without batch normalization", 0, 0,
+         NULL, 0, 0},
+        {"head", CLI_CHOICE, &r.network.head, NULL,
+         "softmax: one class, cross-entropy; sigmoid: each class by itself, binary cross-entropy",
+         0, 0, train_network_heads, 0, 0},
         {"hop", CLI_UINT, &r.hop, "N", "recommended samples between two classifications", 1,
          MODEL_MAX_WINDOW, NULL, 0, 0},
         {"family", CLI_STRING, &r.family, "NAME", "which models may replace each other", 0, 0, NULL,
@@ -188,7 +145,12 @@ int workshop_train(int argc, char **argv)
     int code = cli_parse(&command, argc, argv);
     if (code != CLI_RUN)
         return code;
-    r.data.split = (enum dataset_split)r.split;
-    r.data.threads = r.train.threads;
-    return train_and_save(&r, argc, argv);
+    code = train_network_read(&r.network, options);
+    if (code == CLI_RUN) {
+        r.data.split = (enum dataset_split)r.split;
+        r.data.threads = r.train.threads;
+        code = train_and_save(&r, argc, argv);
+    }
+    train_network_free(&r.network);
+    return code;
 }
