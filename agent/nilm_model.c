@@ -279,6 +279,7 @@ static const struct {
     {"export", workshop_export, "write a model's network as an ONNX file"},
     {"eval", workshop_eval, "accuracy, F1 and more on labelled traces"},
     {"reject", workshop_reject, "calibrate the threshold of unknown"},
+    {"compare", workshop_compare, "run the whole compression experiment, with tables and charts"},
     {"bench", workshop_bench, "what a model costs on this machine"},
     {"inspect", workshop_inspect, "show what is in a model file"},
     {"pack", command_pack, "make a bundle of a model"},

@@ -23,6 +23,10 @@ int workshop_eval(int argc, char **argv);
 /* The threshold of unknown, from networks trained without some classes. The keys of --json: SPEC.md section 7. */
 int workshop_reject(int argc, char **argv);
 
+/* The whole experiment: base, pruning, INT8, both together; tables and charts. SPEC.md section 7. Runs the commands above in child
+ * processes. */
+int workshop_compare(int argc, char **argv);
+
 /* What a model costs on this machine, and what is in its file. The keys of --json: SPEC.md section 7. */
 int workshop_bench(int argc, char **argv);
 int workshop_inspect(int argc, char **argv);
