@@ -138,6 +138,119 @@ static void test_taylor_by_hand(void **state)
     net_free(net);
 }
 
+/* A convolution: the gate's gradient sums over columns. Two samples 1, 2; channels w = 1 and 2, one
+ * tap, no bias: columns (1, 2) and (2, 4), flat 1 2 2 4. Logits (1 0 1 0) h + 1 = 4 and
+ * (0 1 -1 1) h = 4: probabilities 0.5, label 0, dL/dz = (-0.5, 0.5), dL/dh = (-0.5 0.5 -1 0.5).
+ * Channel 0: (-0.5 * 1 - 1 * 2)^2 = 6.25; channel 1: (0.5 * 2 + 0.5 * 4)^2 = 9. */
+static void test_taylor_of_a_convolution_by_hand(void **state)
+{
+    (void)state;
+    const struct net_spec spec = {.head = MODEL_SOFTMAX,
+                                  .window = 2,
+                                  .channels = 1,
+                                  .class_count = 2,
+                                  .conv_count = 1,
+                                  .conv = {{2, 1, 1}}};
+    const float conv[4] = {1, 2, /* bias */ 0, 0};
+    const float last[10] = {1, 0, 1, 0, 0, 1, -1, 1, /* bias */ 1, 0};
+    float features[2] = {1, 2};
+    uint32_t labels[1] = {0};
+    const struct prune_sample sample = {.windows = 1, .features = features, .labels = labels};
+    const struct prune_options o = {.criterion = PRUNE_TAYLOR, .sample = &sample};
+    float *worth[MODEL_MAX_LAYERS];
+    struct net *net;
+
+    assert_int_equal(net_create(&spec, &net, NULL, 0), 0);
+    memcpy(net->params + net->layers[0].weights, conv, sizeof(conv));
+    memcpy(net->params + net->layers[2].weights, last, sizeof(last));
+    assert_int_equal(prune_worth(net, &o, worth), 0);
+    assert_float_equal(worth[0][0], 6.25f, 1e-5f);
+    assert_float_equal(worth[0][1], 9.0f, 1e-5f);
+    prune_worth_free(worth);
+    net_free(net);
+}
+
+/* Biases tell which channels of the network by hand stayed: 1, 2, 3 of the convolution, 0.25, 0.5
+ * of the hidden layer; lists end with 0. */
+static void stays(const struct prune_options *o, const float *conv, const float *hidden)
+{
+    struct net *net = by_hand(), *out;
+    uint32_t n = 0;
+
+    assert_int_equal(prune_channels(net, o, &out, NULL, 0), 0);
+    for (; conv[n] > 0.0f; n++)
+        assert_float_equal(out->params[out->layers[0].bias + n], conv[n], 0.0f);
+    assert_int_equal(out->layers[0].out_channels, n);
+    for (n = 0; hidden[n] > 0.0f; n++)
+        assert_float_equal(out->params[out->layers[2].bias + n], hidden[n], 0.0f);
+    assert_int_equal(out->layers[2].out_channels, n);
+    net_free(net);
+    net_free(out);
+}
+
+/* Worth as in test_by_hand: convolution 0.77, 0.15, 1.54, hidden 0.52, 1.32. In one ranking c1 h0
+ * c0 h1 c2; within layers c1 c0 c2 at 1/6, 3/6, 5/6 and h0 h1 at 1/4, 3/4. */
+static void test_choices_by_hand(void **state)
+{
+    (void)state;
+    const float all[] = {1, 2, 3, 0}, outer[] = {1, 3, 0}, third[] = {3, 0};
+    const float both[] = {0.25f, 0.5f, 0}, second[] = {0.5f, 0};
+    struct prune_options o = {.ratio = 0.5, .least = 1};
+    struct net *net = by_hand(), *out;
+    uint64_t smallest;
+
+    stays(&o, third, second); /* half of 5, rounded up: 3 go */
+    o.scope = PRUNE_LOCAL;
+    stays(&o, outer, second); /* those below one half */
+    o.ratio = 0.2;
+    stays(&o, outer, both);
+    o.scope = PRUNE_GLOBAL;
+    o.ratio = 0.0;
+    /* 3 (2 + 1) + 2 (9 + 1) + 2 (2 + 1) = 35; without c1 6 + 14 + 6 = 26; without h0, too, 17 */
+    o.target_params = 34;
+    stays(&o, outer, both);
+    o.target_params = 26;
+    stays(&o, outer, both);
+    o.target_params = 25;
+    stays(&o, outer, second);
+    o.target_params = 0;
+    o.ratio = 0.5;
+    o.align = 2; /* one would stay of each: the best that went comes back */
+    stays(&o, outer, both);
+    o.align = 8; /* at most to what they were */
+    stays(&o, all, both);
+    o.align = 0;
+    o.protect[0] = 1; /* half of the two hidden ones */
+    stays(&o, all, second);
+    o.protect[0] = 0;
+    o.least = 2; /* layer by layer: the hidden one has two and keeps them */
+    o.scope = PRUNE_LOCAL;
+    stays(&o, outer, both);
+    o.least = 3;
+    stays(&o, all, both);
+    o.scope = PRUNE_GLOBAL; /* together 3 shall go, and none may */
+    assert_int_equal(prune_channels(net, &o, &out, NULL, 0), -EINVAL);
+    /* 2 (2 + 1) + 2 (6 + 1) + 2 (2 + 1); by fours: nothing can go */
+    o.least = 2;
+    assert_int_equal(prune_smallest(net, &o, &smallest), 0);
+    assert_int_equal(smallest, 26);
+    o.align = 4;
+    assert_int_equal(prune_smallest(net, &o, &smallest), 0);
+    assert_int_equal(smallest, 35);
+    net_free(net);
+}
+
+/* Worth that is brought along is not computed again. */
+static void test_given_worth(void **state)
+{
+    (void)state;
+    const float middle[] = {2, 0}, second[] = {0.5f, 0};
+    float conv[3] = {1, 9, 2}, hidden[2] = {3, 4};
+    float *worth[MODEL_MAX_LAYERS] = {[0] = conv, [2] = hidden};
+
+    stays(&(struct prune_options){.ratio = 0.6, .least = 1, .worth = worth}, middle, second);
+}
+
 static struct net *larger(void)
 {
     const struct net_spec spec = {.head = MODEL_SOFTMAX,
@@ -327,6 +440,17 @@ static void test_random_is_seeded(void **state)
     net_free(a);
     net_free(b);
     net_free(c);
+    /* uniform: the mean of 36 is within four deviations of one half */
+    float *worth[MODEL_MAX_LAYERS], sum = 0.0f;
+    assert_int_equal(prune_worth(net, &o, worth), 0);
+    for (int i = 0; i < 6; i += i ? 3 : 2) {
+        for (uint32_t k = 0; k < net->layers[i].out_channels; k++) {
+            assert_true(worth[i][k] >= 0.0f && worth[i][k] < 1.0f);
+            sum += worth[i][k];
+        }
+    }
+    assert_float_equal(sum / 36.0f, 0.5f, 4.0f * 0.289f / 6.0f);
+    prune_worth_free(worth);
     net_free(net);
 }
 
@@ -337,6 +461,9 @@ int main(void)
                                        cmocka_unit_test(test_target_and_limits),
                                        cmocka_unit_test(test_norms_by_hand),
                                        cmocka_unit_test(test_taylor_by_hand),
+                                       cmocka_unit_test(test_taylor_of_a_convolution_by_hand),
+                                       cmocka_unit_test(test_choices_by_hand),
+                                       cmocka_unit_test(test_given_worth),
                                        cmocka_unit_test(test_local_takes_the_same_share),
                                        cmocka_unit_test(test_align_and_protect),
                                        cmocka_unit_test(test_random_is_seeded)};
