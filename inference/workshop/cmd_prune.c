@@ -17,7 +17,7 @@ struct request {
     float ratio, drop;
     uint64_t target_params;
     uint32_t least, version, windows, steps, step_epochs, probes;
-    int json, criterion, scope, align, sensitivity, drop_given;
+    int json, criterion, scope, per, align, sensitivity, drop_given;
     struct train_options train;
     int argc;
     char **argv;
@@ -39,8 +39,9 @@ struct job {
 };
 
 static const char *const criteria[] = {"l2", "l1", "random", "taylor",
-                                       NULL};                  /* enum prune_criterion */
-static const char *const scopes[] = {"global", "local", NULL}; /* enum prune_scope */
+                                       NULL};                           /* enum prune_criterion */
+static const char *const scopes[] = {"global", "local", NULL};          /* enum prune_scope */
+static const char *const prices[] = {"channel", "weight", "mac", NULL}; /* enum prune_per */
 static const char *const alignments[] = {"1", "4", "8", "16", NULL};
 static const uint32_t widths[] = {0, 4, 8, 16};
 
@@ -107,6 +108,7 @@ static int prepare(struct job *j)
                                           .train = r->train,
                                           .prune = {.criterion = (enum prune_criterion)r->criterion,
                                                     .scope = (enum prune_scope)r->scope,
+                                                    .per = (enum prune_per)r->per,
                                                     .ratio = (double)r->ratio,
                                                     .target_params = r->target_params,
                                                     .least = r->least,
@@ -354,6 +356,7 @@ int workshop_prune(int argc, char **argv)
         {"least", CLI_UINT, &r.least, "N", "channels that stay in every layer", 1, 65536, NULL, 0, 0},
         {"criterion", CLI_CHOICE, &r.criterion, NULL, "of a channel's worth: norm of its weights, random, or what the loss on training windows would change by (first order; needs --data)", 0, 0, criteria, 0, 0},
         {"scope", CLI_CHOICE, &r.scope, NULL, "global: one ranking over all layers; local: the same share of every layer", 0, 0, scopes, 0, 0},
+        {"per", CLI_CHOICE, &r.per, NULL, "what worth is divided by in the ranking of --scope global: nothing, the weights that go with a channel, or their multiplications per window", 0, 0, prices, 0, 0},
         {"protect", CLI_STRING, &r.protect, "LAYER[,LAYER]", "layers that keep all channels (the output always does)", 0, 0, NULL, 0, 0},
         {"align", CLI_CHOICE, &r.align, NULL, "widths are rounded up to a multiple of this, at most to what they were", 0, 0, alignments, 0, 0},
         {"data", CLI_STRING, &r.dir, "DIR", "traces, laid out as tracebase is: for taylor, fine-tuning, and judging", 0, 0, NULL, 0, 0},

@@ -50,6 +50,24 @@ static void rank_within(struct candidate *of_layer, uint32_t channels)
         of_layer[c].worth = ((float)c + 0.5f) / (float)channels;
 }
 
+/* What one channel of a layer costs, in the net as it is. */
+static double cost(const struct net *net, const struct prune_graph *graph, uint32_t maker,
+                   enum prune_per per)
+{
+    double sum = 0.0;
+
+    for (uint32_t i = 0; i < net->layer_count && per != PRUNE_PER_CHANNEL; i++) {
+        const struct net_layer *l = &net->layers[i];
+        const struct prune_port *in = &graph->port[i];
+        const double columns = per == PRUNE_PER_MAC ? l->out_columns : 1.0;
+        if (i == maker)
+            sum += columns * (double)(l->weight_count / l->out_channels);
+        if (in->maker == maker) /* nothing for pool and flatten */
+            sum += columns * (double)l->weight_count / in->channels;
+    }
+    return per == PRUNE_PER_CHANNEL ? 1.0 : sum;
+}
+
 static int plan_create(const struct net *net, const struct prune_options *o,
                        float *const worth[MODEL_MAX_LAYERS], struct plan *p)
 {
@@ -72,8 +90,9 @@ static int plan_create(const struct net *net, const struct prune_options *o,
             break;
         }
         memset(p->keep[i], 1, channels);
+        const float price = (float)cost(net, &p->graph, i, o->per);
         for (uint32_t c = 0; c < channels; c++)
-            p->order[p->count + c] = (struct candidate){worth[i][c], i, c};
+            p->order[p->count + c] = (struct candidate){worth[i][c] / price, i, c};
         if (o->scope == PRUNE_LOCAL)
             rank_within(p->order + p->count, channels);
         p->count += channels;

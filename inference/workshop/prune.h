@@ -26,6 +26,11 @@
 enum prune_criterion { PRUNE_L2 = 0, PRUNE_L1 = 1, PRUNE_RANDOM = 2, PRUNE_TAYLOR = 3 };
 enum prune_scope { PRUNE_GLOBAL = 0, PRUNE_LOCAL = 1 };
 
+/* What worth is divided by in the ranking: nothing, or what goes with a channel of the whole net,
+ * its own row and what reads it, as weights or as multiplications per window. Within a layer the
+ * order stays, so LOCAL does not care. */
+enum prune_per { PRUNE_PER_CHANNEL = 0, PRUNE_PER_WEIGHT = 1, PRUNE_PER_MAC = 2 };
+
 /* Labelled windows for TAYLOR. prune_tune.h draws some. */
 struct prune_sample {
     uint32_t windows;
@@ -36,6 +41,7 @@ struct prune_sample {
 struct prune_options {
     enum prune_criterion criterion;
     enum prune_scope scope;
+    enum prune_per per;
     double ratio; /* of all channels that are not protected, to remove; in [0, 1) */
     uint64_t
         target_params; /* or: remove until at most so many parameters are left; 0: go by ratio */

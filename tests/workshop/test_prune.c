@@ -251,6 +251,33 @@ static void test_given_worth(void **state)
     stays(&(struct prune_options){.ratio = 0.6, .least = 1, .worth = worth}, middle, second);
 }
 
+/* A channel of the convolution has 2 weights, in 3 columns, and is read by 2 units in each of 3
+ * columns: 8 weights, 12 multiplications. A hidden unit has 9 and is read by 2 logits: 11 and 11.
+ * So worth 8, 9.6, 90 and 9, 90 becomes 1, 1.2, 11 and 0.82, 8.2 per weight, 0.67, 0.8, 7.5 and
+ * 0.82, 8.2 per multiplication: of the two that go, h0 comes second, first, not at all. */
+static void test_price_by_hand(void **state)
+{
+    (void)state;
+    const float two[] = {2, 3, 0}, third[] = {3, 0}, both[] = {0.25f, 0.5f, 0},
+                second[] = {0.5f, 0};
+    float conv[3] = {8.0f, 9.6f, 90.0f}, hidden[2] = {9.0f, 90.0f};
+    float *worth[MODEL_MAX_LAYERS] = {[0] = conv, [2] = hidden};
+    struct prune_options o = {.ratio = 0.4, .least = 1, .worth = worth};
+    const float all[] = {1, 2, 3, 0};
+
+    stays(&o, two, second);
+    o.per = PRUNE_PER_WEIGHT;
+    stays(&o, two, second);
+    o.per = PRUNE_PER_MAC;
+    stays(&o, third, both);
+    o.ratio = 0.2;
+    stays(&o, two, both);
+    o.per = PRUNE_PER_WEIGHT;
+    stays(&o, all, second);
+    o.per = PRUNE_PER_CHANNEL;
+    stays(&o, two, both);
+}
+
 static struct net *larger(void)
 {
     const struct net_spec spec = {.head = MODEL_SOFTMAX,
@@ -464,6 +491,7 @@ int main(void)
                                        cmocka_unit_test(test_taylor_of_a_convolution_by_hand),
                                        cmocka_unit_test(test_choices_by_hand),
                                        cmocka_unit_test(test_given_worth),
+                                       cmocka_unit_test(test_price_by_hand),
                                        cmocka_unit_test(test_local_takes_the_same_share),
                                        cmocka_unit_test(test_align_and_protect),
                                        cmocka_unit_test(test_random_is_seeded)};
