@@ -322,6 +322,8 @@ static int consistent(const struct request *r, const struct cli_option *options)
         return cli_fail(CLI_USAGE, "prune: --out FILE is missing");
     if (r->csv && !r->sensitivity)
         return cli_fail(CLI_USAGE, "prune: --csv belongs to --sensitivity");
+    if (r->train.checkpoint || r->train.resume)
+        return cli_fail(CLI_USAGE, "prune: --checkpoint and --resume are for train and finetune");
     if (r->dir)
         return CLI_RUN;
     if (r->criterion == PRUNE_TAYLOR)

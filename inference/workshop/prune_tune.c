@@ -84,6 +84,8 @@ int prune_steps(const struct net *net, const struct prune_tune_data *data,
     int rc = 0;
 
     *out = NULL;
+    train.checkpoint = NULL; /* there are several trainings, each short */
+    train.resume = 0;
     if (!options->steps)
         return prune_channels(net, &prune, out, why, why_size);
     if (!target)

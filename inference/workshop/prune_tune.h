@@ -30,7 +30,8 @@ struct prune_tune_options {
      * step_epochs. Parameters shrink by the same factor each time; a ratio counts as the number of
      * parameters that one cut by it would leave. 0: one cut, no fine-tuning. */
     uint32_t steps, step_epochs;
-    struct train_options train; /* each cut adds 1 to its seed: other windows, other dropout */
+    /* Each cut adds 1 to its seed: other windows, other dropout. Without checkpoints. */
+    struct train_options train;
 };
 
 /* *out: pruned, fine-tuned, folded. 0 or what prune_channels and train_run return, with why. */

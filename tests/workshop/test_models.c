@@ -370,6 +370,9 @@ static void test_wrong_usage(void **state)
                            "{F}/x.nilm", "--steps", "2",          NULL};
     const char *sweep[] = {"prune",  "--model",  "{F}/a.nilm",    "--out", "{F}/x.nilm",
                            "--data", "{F}/data", "--sensitivity", NULL};
+    const char *resume[] = {"prune",      "--model",  "{F}/a.nilm", "--out",
+                            "{F}/x.nilm", "--resume", NULL};
+    assert_int_equal(run(workshop_prune, resume), CLI_USAGE);
     const char *nowhere[] = {"prune", "--model", "{F}/a.nilm", NULL};
     assert_int_equal(run(workshop_prune, two), CLI_USAGE);
     assert_int_equal(run(workshop_prune, steps), CLI_USAGE);
