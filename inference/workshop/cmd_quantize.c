@@ -23,12 +23,14 @@ struct request {
     struct train_options train; /* with --qat */
 };
 
-/* --- Running the INT8 model over a part --- */
+/* --- Running a model over a part --- */
 
 struct sweep {
     const struct dataset *data;
     const struct model *model;
+    const struct net *net; /* instead of the model's own arithmetic, when not NULL */
     struct runner *runners[NET_MAX_THREADS];
+    struct net_work *works[NET_MAX_THREADS];
     float *watts[NET_MAX_THREADS];
     float *probabilities; /* [window_count][class_count] */
 };
@@ -42,15 +44,28 @@ static void sweep_shard(void *context, uint32_t task, uint32_t thread)
     n = n < TRAIN_SHARD ? n : TRAIN_SHARD;
     for (size_t i = 0; i < n; i++)
         dataset_copy(s->data, &s->data->windows[first + i], 0, s->watts[thread] + i * row);
-    runner_windows(s->runners[thread], s->watts[thread], n,
-                   s->probabilities + first * s->model->class_count);
+    float *out = s->probabilities + first * s->model->class_count;
+    if (!s->net) {
+        runner_windows(s->runners[thread], s->watts[thread], n, out);
+        return;
+    }
+    struct net_work *w = s->works[thread];
+    for (size_t i = 0; i < n; i++)
+        net_features(s->model->channels, s->net->channels, s->net->window,
+                     s->watts[thread] + i * row,
+                     net_work_input(w) + i * s->net->window * s->net->channels);
+    const float *logits = net_forward(s->net, w, (uint32_t)n, &(struct net_mode){0});
+    for (size_t i = 0; i < n; i++)
+        net_probabilities(s->net->head, s->net->class_count, logits + i * s->net->class_count,
+                          out + i * s->net->class_count);
 }
 
 /* Probabilities of every window of d, in its order; free() them. NULL: no memory, or the model
- * cannot run. */
-static float *sweep_part(const struct model *m, const struct dataset *d, uint32_t threads)
+ * cannot run. net: computed instead of m's (or NULL), from m's features. */
+static float *sweep_part(const struct model *m, const struct net *net, const struct dataset *d,
+                         uint32_t threads)
 {
-    struct sweep s = {.data = d, .model = m};
+    struct sweep s = {.data = d, .model = m, .net = net};
     uint32_t tasks = (uint32_t)((d->window_count + TRAIN_SHARD - 1) / TRAIN_SHARD);
     int failed = 0;
 
@@ -58,13 +73,15 @@ static float *sweep_part(const struct model *m, const struct dataset *d, uint32_
     s.probabilities = malloc((d->window_count + 1) * m->class_count * sizeof(float));
     for (uint32_t t = 0; t < threads; t++) {
         s.watts[t] = malloc(TRAIN_SHARD * (m->window + 1u) * sizeof(float));
-        failed |= !s.watts[t] || runner_create(m, &s.runners[t], NULL, 0);
+        failed |= !s.watts[t] || (net ? net_work_create(net, TRAIN_SHARD, &s.works[t])
+                                      : runner_create(m, &s.runners[t], NULL, 0));
     }
     failed |= !s.probabilities;
     if (!failed)
         net_parallel(threads, tasks, sweep_shard, &s);
     for (uint32_t t = 0; t < threads; t++) {
         runner_free(s.runners[t]);
+        net_work_free(s.works[t]);
         free(s.watts[t]);
     }
     if (failed) {
@@ -78,7 +95,8 @@ static float *sweep_part(const struct model *m, const struct dataset *d, uint32_
 
 struct verdict {
     struct metrics *int8, *fp32;
-    uint64_t agree; /* windows with the same first class in both */
+    uint64_t agree;        /* windows with the same first class in both */
+    uint64_t agree_inputs; /* and in FP32 with and without its inputs rounded to INT8's levels */
 };
 
 static uint32_t largest(const float *p, uint32_t n)
@@ -118,12 +136,14 @@ static int reject_threshold(const struct dataset *d, const float *probabilities,
     return 0;
 }
 
-static int judge(const struct model *fp32, const struct dataset *d, const float *int8,
-                 uint32_t threads, struct verdict *v)
+/* rounded: FP32's net with inputs rounded, or NULL. */
+static int judge(const struct model *fp32, const struct net *rounded, const struct dataset *d,
+                 const float *int8, uint32_t threads, struct verdict *v)
 {
     const uint32_t classes = fp32->class_count;
-    float *reference = sweep_part(fp32, d, threads);
-    int rc = reference ? metrics_create(classes, &v->int8) : -ENOMEM;
+    float *reference = sweep_part(fp32, NULL, d, threads);
+    float *inputs = rounded && reference ? sweep_part(fp32, rounded, d, threads) : NULL;
+    int rc = reference && (inputs || !rounded) ? metrics_create(classes, &v->int8) : -ENOMEM;
 
     if (!rc)
         rc = metrics_create(classes, &v->fp32);
@@ -132,12 +152,14 @@ static int judge(const struct model *fp32, const struct dataset *d, const float 
         metrics_add(v->int8, a, d->windows[i].label);
         metrics_add(v->fp32, b, d->windows[i].label);
         v->agree += largest(a, classes) == largest(b, classes);
+        v->agree_inputs += inputs && largest(inputs + i * classes, classes) == largest(b, classes);
     }
     if (!rc) {
         metrics_finish(v->int8);
         metrics_finish(v->fp32);
     }
     free(reference);
+    free(inputs);
     return rc;
 }
 
@@ -152,32 +174,39 @@ static int judge_parts(const struct request *r, const struct model *fp32, struct
 {
     const struct dataset *parts[2] = {data->valid, data->test};
     static const char *const keys[2] = {"int8_valid", "int8_test"};
-    int rc = 0;
+    struct net *rounded = NULL;
+    int rc = r->noise ? convert_from_model(fp32, &rounded, NULL, 0) : 0;
 
+    if (rounded)
+        quantize_round_inputs(fp32->channels, rounded);
     for (int i = 0; i < 2 && !rc; i++) {
         if (!parts[i])
             continue;
-        float *p = sweep_part(int8, parts[i], r->train.threads);
+        float *p = sweep_part(int8, NULL, parts[i], r->train.threads);
         if (!p)
-            return -ENOMEM;
-        if (i == 0 && r->reject > 0.0f)
+            rc = -ENOMEM;
+        if (!rc && i == 0 && r->reject > 0.0f)
             rc = reject_threshold(parts[i], p, int8->class_count, (double)r->reject, &int8->reject);
         if (!rc)
-            rc = judge(fp32, parts[i], p, r->train.threads, &verdicts[i]);
+            rc = judge(fp32, rounded, parts[i], p, r->train.threads, &verdicts[i]);
         if (!rc)
             rc = train_command_meta_metrics(meta, keys[i], verdicts[i].int8);
         free(p);
     }
+    net_free(rounded);
     return rc;
 }
 
-static cJSON *part_json(const struct verdict *v)
+static cJSON *part_json(const struct request *r, const struct verdict *v)
 {
     cJSON *j = train_command_json(v->int8);
 
     cJSON_AddNumberToObject(j, "f1_macro_fp32", v->fp32->f1_macro);
     cJSON_AddNumberToObject(j, "accuracy_fp32", v->fp32->accuracy);
     cJSON_AddNumberToObject(j, "same_first_class", (double)v->agree / (double)v->int8->windows);
+    if (r->noise)
+        cJSON_AddNumberToObject(j, "same_first_class_inputs",
+                                (double)v->agree_inputs / (double)v->int8->windows);
     return j;
 }
 
@@ -266,7 +295,7 @@ static int report(const struct request *r, const struct model *m, const struct v
             cJSON_AddNumberToObject(j, "best_epoch", best_epoch);
         for (int i = 0; i < 2 && j; i++)
             if (verdicts[i].int8)
-                cJSON_AddItemToObject(j, names[i], part_json(&verdicts[i]));
+                cJSON_AddItemToObject(j, names[i], part_json(r, &verdicts[i]));
         if (j)
             cJSON_AddItemToObject(j, "layers", layers_json(m, noise));
         return cli_print_json(j);
@@ -286,6 +315,9 @@ static int report(const struct request *r, const struct model *m, const struct v
                "%.2f %%\n",
                verdicts[i].fp32->accuracy, verdicts[i].fp32->f1_macro,
                100.0 * (double)verdicts[i].agree / (double)verdicts[i].int8->windows);
+        if (r->noise)
+            printf("       FP32 with inputs rounded as INT8's: same first class on %.2f %%\n",
+                   100.0 * (double)verdicts[i].agree_inputs / (double)verdicts[i].int8->windows);
     }
     return CLI_DONE;
 }
@@ -459,8 +491,10 @@ int workshop_quantize(int argc, char **argv)
          "the calibration windows",
          0, 0, biases, 0, 0},
         {"report", CLI_FLAG, &r.noise, NULL,
-         "a table of each layer's error, on validation windows (--json has it anyway)", 0, 0, NULL,
-         0, 0},
+         "a table of each layer's error, on validation windows (--json has it anyway), and how "
+         "often "
+         "the rounding of inputs alone changes the first class",
+         0, 0, NULL, 0, 0},
         {"reject", CLI_FLOAT, &r.reject, "X",
          "share of the rightly classified validation windows that unknown may cost", 0, 0.5, NULL,
          0, 0},

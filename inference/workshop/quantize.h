@@ -89,6 +89,9 @@ void quantize_free(struct quantized *q);
  * was made of (its shape is taken). *out: net_free. 0, -ENOMEM. */
 int quantize_real(const struct quantized *q, const struct net *net, struct net **out);
 
+/* Only the rounding of inputs: net then sees what INT8 sees, and computes as before. */
+void quantize_round_inputs(const struct model_channel *channels, struct net *net);
+
 /* Weights and biases of net, each to the nearest integer, into q, whose scales stay; and what the
  * integers mean into real (of quantize_real). Weights beyond the outermost level are taken back to
  * it in net. */

@@ -95,18 +95,23 @@ static void give(const struct quantized *q, struct net *real)
             give_row(q, real, i, o);
 }
 
+void quantize_round_inputs(const struct model_channel *channels, struct net *net)
+{
+    for (uint32_t c = 0; c < net->channels; c++) {
+        double scale, offset;
+        quantize_input(channels[c].feature, &scale, &offset);
+        net->inputs[c].step = (float)scale;
+        net->inputs[c].offset = (float)offset;
+    }
+}
+
 int quantize_real(const struct quantized *q, const struct net *net, struct net **out)
 {
     int rc = net_clone(net, out);
 
     if (rc)
         return rc;
-    for (uint32_t c = 0; c < net->channels; c++) {
-        double scale, offset;
-        quantize_input(q->m.channels[c].feature, &scale, &offset);
-        (*out)->inputs[c].step = (float)scale;
-        (*out)->inputs[c].offset = (float)offset;
-    }
+    quantize_round_inputs(q->m.channels, *out);
     for (uint32_t i = 0; i + 1 < net->layer_count; i++) { /* the logits are not rounded */
         const struct model_layer *m = &q->m.layers[i];
         struct net_layer *l = &(*out)->layers[i];

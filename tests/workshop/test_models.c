@@ -172,9 +172,10 @@ static void test_choices(void **state)
                             "--align", "4",       "--data",     "{F}/data",  "--windows",
                             "64",      "--quiet", "--json",     NULL};
     const char *quantize[] = {
-        "quantize",    "--model",    "{F}/t.nilm", "--data", "{F}/data", "--out",  "{F}/u.nilm",
-        "--calibrate", "64",         "--golden",   "2",      "--quiet",  "--json", "--calibration",
-        "mse",         "--rounding", "nearest",    "--bias", "correct",  NULL};
+        "quantize",   "--model",       "{F}/t.nilm", "--data",     "{F}/data", "--out",
+        "{F}/u.nilm", "--calibrate",   "64",         "--golden",   "2",        "--quiet",
+        "--json",     "--calibration", "mse",        "--rounding", "nearest",  "--bias",
+        "correct",    "--report",      NULL};
     char path[128];
     void *data;
     size_t size;
@@ -185,6 +186,9 @@ static void test_choices(void **state)
     assert_int_equal(cli_read_file(path, 1 << 20, &data, &size), 0);
     cJSON *j = cJSON_ParseWithLength(data, size), *layers = cJSON_GetObjectItem(j, "layers");
     assert_int_equal(cJSON_GetArraySize(layers), 4);
+    const cJSON *test = cJSON_GetObjectItem(j, "test");
+    const double inputs = cJSON_GetObjectItem(test, "same_first_class_inputs")->valuedouble;
+    assert_true(inputs > 0.9 && inputs <= 1.0);
     const char *const names[4] = {"conv1", "conv2", "dense1", "dense2"};
     for (int i = 0; i < 4; i++) {
         const cJSON *l = cJSON_GetArrayItem(layers, i);

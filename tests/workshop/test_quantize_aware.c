@@ -201,6 +201,46 @@ static void test_real_net_is_the_engine(void **state)
     synthetic_free(d);
 }
 
+/* Inputs are rounded to what the thresholds tell apart, and already rounded ones stay. */
+static void test_inputs_are_rounded(void **state)
+{
+    (void)state;
+    const struct model m = small_model();
+    struct net_layer layers[2] = {{.op = MODEL_FLATTEN, .name = "flat"},
+                                  {.op = MODEL_DENSE, .out_channels = 1, .name = "a"}};
+    const float watts[5] = {0.0f, 3.3f, 61.7f, 2047.0f, 499.0f};
+    float exact[12], once[12], thresholds[MODEL_LEVELS];
+    struct net *net;
+    struct net_work *w;
+
+    assert_int_equal(net_from_layers(MODEL_SOFTMAX, 4, 3, layers, 2, &net, NULL, 0), 0);
+    quantize_round_inputs(m.channels, net);
+    assert_int_equal(net_work_create(net, 1, &w), 0);
+    net_features(m.channels, 3, 4, watts, exact);
+    memcpy(net_work_input(w), exact, sizeof(exact));
+    (void)net_forward(net, w, 1, &(struct net_mode){0});
+    memcpy(once, net_work_input(w), sizeof(once));
+    for (uint32_t c = 0; c < 3; c++) {
+        double scale, offset;
+        quantize_input(m.channels[c].feature, &scale, &offset);
+        quantize_thresholds(&m.channels[c], thresholds);
+        for (uint32_t t = 0; t < 4; t++) {
+            float x =
+                m.channels[c].feature == MODEL_LOG_DIFF ? watts[t + 1] - watts[t] : watts[t + 1];
+            int q = -128;
+            for (uint32_t i = 0; i < MODEL_LEVELS; i++)
+                q += thresholds[i] <= x;
+            assert_float_equal(once[t * 3 + c], scale * q + offset, 1e-6);
+            assert_float_equal(once[t * 3 + c], exact[t * 3 + c], 0.51 * scale);
+        }
+    }
+    (void)net_forward(net, w, 1, &(struct net_mode){0});
+    for (int i = 0; i < 12; i++)
+        assert_float_equal(net_work_input(w)[i], once[i], 1e-6);
+    net_work_free(w);
+    net_free(net);
+}
+
 /* A weight that was driven out of its levels is taken back to the outermost. */
 static void test_weights_stay_within_levels(void **state)
 {
@@ -322,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_straight_through),
                                        cmocka_unit_test(test_levels_round_half_up),
                                        cmocka_unit_test(test_real_net_is_the_engine),
+                                       cmocka_unit_test(test_inputs_are_rounded),
                                        cmocka_unit_test(test_weights_stay_within_levels),
                                        cmocka_unit_test(test_training_mends_what_static_lost),
                                        cmocka_unit_test(test_never_worse_than_static),
