@@ -391,7 +391,7 @@ static void declare_loss(struct journal *j)
 
 size_t journal_flush(struct journal *j)
 {
-    const size_t before = j->stats.waiting;
+    const uint64_t before = j->stats.waiting;
     while (j->first) {
         struct entry *e = j->first;
         const int rc = write_all(j, &e->outcome, e->report, e->created_ms);
@@ -405,7 +405,7 @@ size_t journal_flush(struct journal *j)
         if (j->stats.lost > j->lost_told)
             declare_loss(j);
     }
-    return j->stats.waiting;
+    return (size_t)j->stats.waiting;
 }
 
 int journal_full(const struct journal *j)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh [run|build|test]... - installs the Debian packages that are missing for these purposes (default: build).
+# packages.sh [run|build|test|demo|ci|cross|emulate]... - installs the Debian packages that are missing for these purposes (default: build).
 # As root, or with sudo. Says what it does; does nothing when everything is there.
 set -euo pipefail
 
@@ -9,6 +9,8 @@ build=(gcc cmake ninja-build pkg-config libc6-dev libpaho-mqtt-dev libmbedtls-de
 demo=(mosquitto mosquitto-clients openssl ca-certificates)
 test=("${demo[@]}" libcmocka-dev python3 python3-jsonschema python3-yaml procps)
 ci=(clang libclang-rt-14-dev git)
+cross=(gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf libc6-dev-arm64-cross libc6-dev-armhf-cross cmake ninja-build pkg-config)
+emulate=(qemu-user)
 
 wanted=()
 for purpose in "${@:-build}"; do
@@ -18,7 +20,9 @@ for purpose in "${@:-build}"; do
     demo) wanted+=("${demo[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     ci) wanted+=("${ci[@]}") ;;
-    *) echo "packages.sh: '$purpose' is none of: run build demo test ci" >&2; exit 1 ;;
+    cross) wanted+=("${cross[@]}") ;;
+    emulate) wanted+=("${emulate[@]}") ;;
+    *) echo "packages.sh: '$purpose' is none of: run build demo test ci cross emulate" >&2; exit 1 ;;
     esac
 done
 

@@ -224,7 +224,7 @@ static void a_kill_leaves_whole_outcomes(void **state)
 
 /* A limit on the size of files stands for a full disk: writing fails in the middle of a
  * transaction. */
-static void set_disk(size_t bytes)
+static void set_disk(rlim_t bytes)
 {
     const struct rlimit limit = {bytes, RLIM_INFINITY};
     signal(SIGXFSZ, SIG_IGN);
