@@ -1,5 +1,6 @@
 /* kernels.c - the list of kernel sets and the choice among them. The build defines NILM_KERNELS_X86
- * when the compiler can make the x86-64 sets. */
+ * when the compiler can make the x86-64 sets, NILM_KERNELS_NEON and NILM_KERNELS_NEON_DOTPROD for
+ * ARM's. */
 #include "inference/kernels.h"
 
 #include <errno.h>
@@ -35,6 +36,30 @@ static int has_avx512vnni(void)
 }
 #endif
 
+#ifdef NILM_KERNELS_NEON
+#include <sys/auxv.h>
+
+/* The kernel's words for what it saves and programs may use: asm/hwcap.h of either ARM. */
+#ifdef __aarch64__
+#define HAS_NEON (1u << 1)
+#define HAS_DOTPROD (1u << 20)
+#else
+#define HAS_NEON (1u << 12)
+#endif
+
+static int has_neon(void)
+{
+    return (getauxval(AT_HWCAP) & HAS_NEON) != 0;
+}
+
+#ifdef NILM_KERNELS_NEON_DOTPROD
+static int has_neon_dotprod(void)
+{
+    return has_neon() && (getauxval(AT_HWCAP) & HAS_DOTPROD) != 0;
+}
+#endif
+#endif
+
 /* Slowest first. */
 static const struct {
     const struct kernels *kernels;
@@ -45,6 +70,12 @@ static const struct {
     {&kernels_avx2, has_avx2},
     {&kernels_avxvnni, has_avxvnni},
     {&kernels_avx512vnni, has_avx512vnni},
+#endif
+#ifdef NILM_KERNELS_NEON
+    {&kernels_neon, has_neon},
+#endif
+#ifdef NILM_KERNELS_NEON_DOTPROD
+    {&kernels_neon_dotprod, has_neon_dotprod},
 #endif
 };
 

@@ -73,5 +73,6 @@ int kernels_select(const char *name, const struct kernels **out);
 extern const struct kernels kernels_scalar; /* plain C, everywhere */
 /* Built where the compiler knows their instructions, chosen where the processor does. */
 extern const struct kernels kernels_avx2, kernels_avxvnni, kernels_avx512vnni;
+extern const struct kernels kernels_neon, kernels_neon_dotprod;
 
 #endif

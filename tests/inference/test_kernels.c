@@ -17,7 +17,8 @@
 #include "inference/lib_random_model.h"
 
 /* Names for NILM_CPU; those that this machine lacks are passed over. */
-static const char *const sets[] = {"scalar", "avx2", "avxvnni", "avx512vnni"};
+static const char *const sets[] = {"scalar",     "avx2", "avxvnni",
+                                   "avx512vnni", "neon", "neon_dotprod"};
 
 struct problem {
     struct kernels_layer l;
