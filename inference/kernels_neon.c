@@ -5,6 +5,8 @@
  * four bytes of a row, vmull multiplies the first two, vmlal adds the products of the other two,
  * and vpadal adds neighbours to the 32-bit sums: three instructions for 16 products. A vector of
  * weights therefore begins with the first two bytes of each output. */
+#include <arm_neon.h>
+
 #include "inference/kernels_neon.h"
 
 #define WEIGHT_AT(lane, byte) ((byte) / 2 * 8 + (lane)*2 + (byte) % 2)

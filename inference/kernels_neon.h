@@ -1,5 +1,6 @@
 /* kernels_neon.h - the ARM kernel sets' common ground: 128-bit registers, sizes, macros. Private to
- * kernels_neon.c and kernels_neon_dotprod.c. Each of them defines what sets it apart and then
+ * kernels_neon.c and kernels_neon_dotprod.c. Each of them includes
+ * arm_neon.h, which other processors' compilers lack, defines what sets it apart and then
  * includes the functions, kernels_neon.inc, which are compiled once for each:
  *
  * - WEIGHT_AT(lane, byte): where in a vector's 16 bytes of weights the weight for this lane and
@@ -21,7 +22,6 @@
 #ifndef INFERENCE_KERNELS_NEON_H
 #define INFERENCE_KERNELS_NEON_H
 
-#include <arm_neon.h>
 #include <string.h>
 
 #include "inference/kernels.h"

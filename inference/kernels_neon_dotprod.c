@@ -1,6 +1,8 @@
 /* kernels_neon_dotprod.c - the kernel set for 64-bit ARM processors with the dot product extension
  * (optional from ARMv8.2 on, required from 8.4 on): sdot adds four products of bytes to each 32-bit
  * lane, and takes the four bytes of x from any lane of a register, so x needs no copies. */
+#include <arm_neon.h>
+
 #include "inference/kernels_neon.h"
 
 #define WEIGHT_AT(lane, byte) ((lane)*GROUP + (byte))
