@@ -339,6 +339,8 @@ int workshop_compare(int argc, char **argv)
         NUMBER("short-epochs", short_epochs, "N", 1, 10000, "after pruning, for each variant; 1"),
         NUMBER("finetune-epochs", finetune_epochs, "N", 1, 10000,
                "after pruning, for the best variant; 16, with --quick 2"),
+        NUMBER("qat-epochs", qat_epochs, "N", 1, 10000,
+               "of quantization-aware fine-tuning; 3, with --quick 1"),
         NUMBER("epoch-windows", epoch_windows, "N", 0, 0,
                "windows in an epoch; 0: as many as there are; with --quick 8000"),
         NUMBER("sweep-windows", sweep_windows, "N", 0, 0,
@@ -352,6 +354,7 @@ int workshop_compare(int argc, char **argv)
         WORDS("prune-options", prune_options, "the same for prune"),
         WORDS("finetune-options", finetune_options, "the same for finetune"),
         WORDS("quantize-options", quantize_options, "the same for quantize"),
+        WORDS("qat-options", qat_options, "the same for quantize --qat"),
         {"fresh", CLI_FLAG, &s->fresh, NULL, "do every stage anew", 0, 0, NULL, 0, 0},
         {"quiet", CLI_FLAG, &s->quiet, NULL, "no progress on standard error", 0, 0, NULL, 0, 0},
         {"json", CLI_FLAG, &s->json, NULL, "the result as one JSON object", 0, 0, NULL, 0, 0},
@@ -361,7 +364,8 @@ int workshop_compare(int argc, char **argv)
         .usage = "--data DIR --out DIR [options]",
         .summary =
             "Runs the whole compression experiment: a base network, pruning by four criteria in "
-            "two scopes at several ratios, INT8, and both together; writes tables and charts. The "
+            "two scopes at several ratios, INT8, both together, and with the integers fine-tuned; "
+            "writes tables and charts. The "
             "validation part decides, the test part is reported.",
         .options = options};
     int code = cli_parse(&command, argc, argv);

@@ -39,15 +39,17 @@ static double eval_seconds(const struct compare *c, double share, double macs)
     return windows_of(c, share) * (30e-6 + macs / 60e9);
 }
 
-/* Epochs with their validation, and the evaluation of both parts. */
-static double train_seconds(const struct compare *c, double epochs, double macs)
+/* Epochs with their validation, and the evaluation of both parts. teacher_macs: 0 without one. */
+static double train_seconds(const struct compare *c, double epochs, double macs,
+                            double teacher_macs)
 {
     double windows = windows_of(c, 0.7);
 
     if (c->settings.epoch_windows && c->settings.epoch_windows < windows)
         windows = c->settings.epoch_windows;
     return load_seconds(c) + eval_seconds(c, 0.3, macs) +
-           epochs * (windows * (40e-6 + macs / 25e9) + eval_seconds(c, 0.1, macs));
+           epochs *
+               (windows * (40e-6 + macs / 25e9 + teacher_macs / 75e9) + eval_seconds(c, 0.1, macs));
 }
 
 /* --- Building --- */
@@ -126,6 +128,16 @@ static void push_files(struct compare *c, struct compare_stage *s, const struct 
     push(c, s, "%s", path);
 }
 
+/* What was pruned learns from what it was. */
+static void push_teacher(struct compare *c, struct compare_stage *s)
+{
+    char path[COMPARE_PATH_BYTES];
+
+    compare_model_path(c, &c->models[0], path);
+    push(c, s, "--teacher");
+    push(c, s, "%s", path);
+}
+
 static void push_end(struct compare *c, struct compare_stage *s, uint64_t seed)
 {
     push(c, s, "--seed");
@@ -195,19 +207,33 @@ static void add_evals(struct compare *c, struct compare_model *m, double macs)
     m->test = add_eval(c, m, "test", macs);
 }
 
+/* INT8 of a model; aware: with the integers fine-tuned. */
 static struct compare_model *add_quantized(struct compare *c, const struct compare_model *from,
-                                           const char *kind, const char *name, double macs)
+                                           const char *kind, const char *name, double macs,
+                                           int aware)
 {
-    const double cost = load_seconds(c) + 2048 * (100e-6 + macs / 10e9) + c->base_params * 60e-6 +
-                        2 * eval_seconds(c, 0.3, macs);
-    struct compare_stage *s = from ? add(c, name, workshop_quantize, "quantize", cost) : NULL;
+    const struct compare_settings *o = &c->settings;
+    double cost = load_seconds(c) + 2048 * (100e-6 + macs / 10e9) + c->base_params * 60e-6 +
+                  2 * eval_seconds(c, 0.3, macs);
+    struct compare_stage *s;
     struct compare_model *m;
 
+    if (aware) /* forward in integers, as floats, and the FP32 model as teacher */
+        cost += 1.6 * train_seconds(c, o->qat_epochs, macs, macs);
+    s = from ? add(c, name, workshop_quantize, "quantize", cost) : NULL;
     push_files(c, s, from, 1, 1);
     push(c, s, "--calibration");
     push(c, s, "mse");
-    push_words(c, s, c->settings.quantize_options);
-    push_end(c, s, c->settings.seed);
+    push_words(c, s, o->quantize_options);
+    if (aware) {
+        push(c, s, "--qat");
+        push(c, s, "--epochs");
+        push(c, s, "%u", o->qat_epochs);
+        push(c, s, "--epoch-windows");
+        push(c, s, "%u", o->epoch_windows);
+        push_words(c, s, o->qat_options);
+    }
+    push_end(c, s, o->seed);
     m = add_model(c, kind, name, from);
     add_evals(c, m, macs);
     return m;
@@ -219,8 +245,8 @@ static void add_base(struct compare *c)
     struct compare_model *m;
 
     if (!o->base) {
-        struct compare_stage *s =
-            add(c, "base-fp32", workshop_train, "train", train_seconds(c, o->epochs, c->base_macs));
+        struct compare_stage *s = add(c, "base-fp32", workshop_train, "train",
+                                      train_seconds(c, o->epochs, c->base_macs, 0));
         push_files(c, s, NULL, 1, 1);
         push_split(c, s);
         push(c, s, "--epochs");
@@ -234,7 +260,7 @@ static void add_base(struct compare *c)
     if (m && o->base)
         m->maker = m->reporter = -1;
     add_evals(c, m, c->base_macs);
-    add_quantized(c, m, "base_int8", "base-int8", c->base_macs);
+    add_quantized(c, m, "base_int8", "base-int8", c->base_macs, 0);
 }
 
 static void add_sweep(struct compare *c)
@@ -291,13 +317,18 @@ static struct compare_model *add_pruned(struct compare *c, const struct compare_
     push_end(c, s, o->seed);
 
     (void)snprintf(name, sizeof(name), "%s-fp32", label);
-    s = add(c, name, workshop_finetune, "finetune", train_seconds(c, epochs, macs));
+    s = add(c, name, workshop_finetune, "finetune", train_seconds(c, epochs, macs, c->base_macs));
     push_files(c, s, &cut, 1, 1);
     push_split(c, s);
     push(c, s, "--epochs");
     push(c, s, "%u", epochs);
     push(c, s, "--epoch-windows");
     push(c, s, "%u", o->epoch_windows);
+    push_teacher(c, s);
+    if (!strcmp(kind, "pruned")) { /* there is time to go far and come back */
+        push(c, s, "--rate");
+        push(c, s, "0.004");
+    }
     push_words(c, s, o->finetune_options);
     push_end(c, s, o->seed + 1);
     return add_model(c, kind, name, like);
@@ -357,7 +388,9 @@ void compare_plan_second(struct compare *c)
             add_pruned(c, &like, "pruned", label, c->settings.finetune_epochs);
         add_evals(c, m, macs);
         (void)snprintf(name, sizeof(name), "%s-int8", label);
-        add_quantized(c, m, "pruned_int8", name, macs);
+        add_quantized(c, m, "pruned_int8", name, macs, 0);
+        (void)snprintf(name, sizeof(name), "%s-int8-aware", label);
+        add_quantized(c, m, "pruned_int8_aware", name, macs, 1);
     }
     add_latency(c);
 }

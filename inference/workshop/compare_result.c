@@ -376,6 +376,7 @@ static void put_settings(const struct compare *c, cJSON *result)
     put(o, "epochs", s->base ? (double)NAN : (double)s->epochs, 0);
     put(o, "short_epochs", s->short_epochs, 0);
     put(o, "finetune_epochs", s->finetune_epochs, 0);
+    put(o, "qat_epochs", s->qat_epochs, 0);
     put(o, "epoch_windows", s->epoch_windows, 0);
     put(o, "sweep_windows", s->sweep_windows, 0);
     put(o, "latency_rounds", s->latency_rounds, 0);

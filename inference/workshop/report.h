@@ -39,6 +39,7 @@ void report_cells(const cJSON *row, enum report_table table,
 void report_name(const cJSON *model, char *out, size_t size);
 
 double report_number(const cJSON *object, const char *key);      /* NAN: none */
+double report_seconds(const cJSON *object);                      /* "seconds"; 0: none */
 const char *report_string(const cJSON *object, const char *key); /* "": none */
 const cJSON *report_item(const cJSON *object, const char *key);
 

@@ -127,6 +127,8 @@ static void scatter_key(FILE *to)
               "pruned, short fine-tuning");
     key_entry(to, "<circle cx=\"14\" cy=\"6\" r=\"5\" fill=\"var(--c4)\"/>", "pruned");
     key_entry(to, "<circle cx=\"14\" cy=\"6\" r=\"5\" fill=\"var(--c3)\"/>", "pruned, INT8");
+    key_entry(to, "<path d=\"M14 0.5l5.5 5.5l-5.5 5.5l-5.5 -5.5z\" fill=\"var(--c3)\"/>",
+              "the same, integers fine-tuned");
     key_entry(to,
               "<path d=\"M10 2l8 8M18 2l-8 8\" stroke=\"var(--c5)\" stroke-width=\"2\" "
               "fill=\"none\"/>",
@@ -215,7 +217,7 @@ static void html_commands(const cJSON *result, FILE *to)
     cJSON_ArrayForEach(s, report_item(result, "stages"))
     {
         report_html_text(to, report_string(s, "command"));
-        fprintf(to, "  # %.1f s\n", report_number(s, "seconds"));
+        fprintf(to, "  # %.1f s\n", report_seconds(s));
     }
     fputs("</pre></details>\n", to);
 }
@@ -246,5 +248,5 @@ void report_html(const cJSON *result, FILE *to)
     html_commands(result, to);
     fprintf(to, "<p class=\"soft\"><small>%s, ", report_string(result, "program"));
     fprintf(to, "%.0f minutes of work.</small></p>\n</body></html>\n",
-            report_number(result, "seconds") / 60.0);
+            report_seconds(result) / 60.0);
 }

@@ -28,6 +28,13 @@ const char *report_string(const cJSON *object, const char *key)
     return cJSON_IsString(item) ? item->valuestring : "";
 }
 
+double report_seconds(const cJSON *object)
+{
+    const double seconds = report_number(object, "seconds");
+
+    return isfinite(seconds) ? seconds : 0.0;
+}
+
 /* --- Cells --- */
 
 static const char *criterion_name(const char *criterion)
@@ -52,10 +59,16 @@ void report_name(const cJSON *model, char *out, size_t size)
         return;
     }
     if (!strcmp(kind, "pruned_short") || !strcmp(kind, "candidate")) {
-        (void)snprintf(cut, sizeof(cut), isfinite(ratio) ? "ratio %.2f" : "to %.0f %%",
-                       isfinite(ratio) ? ratio : 100.0 * share);
+        if (isfinite(ratio))
+            (void)snprintf(cut, sizeof(cut), "ratio %.2f", ratio);
+        else if (isfinite(share))
+            (void)snprintf(cut, sizeof(cut), "to %.0f %%", 100.0 * share);
         (void)snprintf(out, size, "%s %s, %s", criterion_name(report_string(model, "criterion")),
                        report_string(model, "scope"), cut);
+        return;
+    }
+    if (!isfinite(share)) {
+        (void)snprintf(out, size, "%s", report_string(model, "name"));
         return;
     }
     (void)snprintf(out, size, "pruned to %.0f %%, %s", 100.0 * share,
@@ -437,7 +450,7 @@ void report_markdown(const cJSON *result, FILE *to)
         "```sh\n",
         to);
     cJSON_ArrayForEach(s, report_item(result, "stages"))
-        fprintf(to, "%s  # %.1f s\n", report_string(s, "command"), report_number(s, "seconds"));
+        fprintf(to, "%s  # %.1f s\n", report_string(s, "command"), report_seconds(s));
     fputs("```\n", to);
 }
 

@@ -14,6 +14,7 @@ import time
 from harness import NILM_MODEL as PROGRAM, check, done, wait_for
 
 NAMES = ["<script>alert(1)", "=cmd|'calc'!A0", "a|b`*c*`", "Kettle & \"Co\""]
+NETWORK = "--widths 12,16 --taps 5,5 --pools 4,4 --hidden 32 --window 128 --stride 32 --epoch-windows 1024"
 VOID = {"meta", "br"}
 
 
@@ -35,6 +36,12 @@ def arguments(data, base, out):
     return [PROGRAM, "compare", "--data", data, "--out", out, "--base", base, "--quick", "--quiet", "--json",
             "--epoch-windows", "256", "--sweep-windows", "100", "--taylor-windows", "32", "--latency-rounds", "2",
             "--latency-ms", "0"]
+
+
+def without_base(data, out):
+    line = arguments(data, "", out)
+    at = line.index("--base")
+    return line[:at] + line[at + 2:]
 
 
 def without_times(result):
@@ -173,6 +180,26 @@ def by_hand(data, base, out, result):
           f"a command of the report gives its figure {shell.stderr.strip()[:200]}")
 
 
+def from_scratch(data, out):
+    """Without --base: killed while it trains the base, it trains it again; the sizes to prune to come from it."""
+    more = ["--train-options", NETWORK, "--epochs", "2"]
+    process = subprocess.Popen(without_base(data, out) + more, stdout=subprocess.DEVNULL)
+    wait_for(lambda: os.path.exists(os.path.join(out, "work", "base-fp32.json.part")), 60, 0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    check(finished(out) == 0, "killed while the base is trained")
+    plan = subprocess.run(without_base(data, out) + more + ["--plan"], capture_output=True, text=True)
+    check(plan.returncode == 0 and "CRITERION" in plan.stdout and finished(out) == 0, "--plan runs nothing")
+    run = subprocess.run(without_base(data, out) + more, capture_output=True, text=True)
+    check(run.returncode == 0, f"it goes on {run.stderr.strip()[:300]}")
+    result = json.loads(run.stdout)
+    parameters = result["models"][0]["parameters"]
+    sizes = [m["parameters"] for m in result["models"] if "share" in m]
+    check(len(sizes) == 11 and all(n <= 0.28 * parameters for n in sizes), "what is cut to 28 % of the base has at most that")
+    check([r["kind"] for r in result["tables"]["combined"]] == ["base", "base_int8", "pruned", "pruned_int8", "pruned_int8_aware"],
+          "the combined table has its rows")
+
+
 def refusals(data, base, out):
     def told(words, *more):
         run = subprocess.run([PROGRAM, "compare", *more], capture_output=True, text=True)
@@ -189,8 +216,8 @@ def refusals(data, base, out):
 with tempfile.TemporaryDirectory(prefix="nilm-compare-") as root:
     traces, model = os.path.join(root, "data"), os.path.join(root, "base.nilm")
     write_traces(traces)
-    subprocess.run([PROGRAM, "train", "--data", traces, "--out", model, "--widths", "12,16", "--taps", "5,5", "--pools", "4,4", "--hidden", "32",
-                    "--window", "128", "--stride", "32", "--epochs", "3", "--epoch-windows", "1024", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([PROGRAM, "train", "--data", traces, "--out", model, *NETWORK.split(), "--epochs", "3", "--quiet"],
+                   check=True, stdout=subprocess.DEVNULL)
     first = os.path.join(root, "whole")
     expected = whole(traces, model, first)
     reports(first, expected)
@@ -198,5 +225,6 @@ with tempfile.TemporaryDirectory(prefix="nilm-compare-") as root:
     by_hand(traces, model, first, expected)
     killed(traces, model, os.path.join(root, "killed"), expected)
     damaged(traces, model, first, expected)
+    from_scratch(traces, os.path.join(root, "scratch"))
     refusals(traces, model, first)
 done()
