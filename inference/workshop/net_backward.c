@@ -27,9 +27,9 @@ static void through_levels(const struct net_layer *l, const float *x, const floa
  * place; void columns stay zero. Also the gradients of beta (or bias) and gamma. Normalization
  * backward (Ioffe, Szegedy 2015, section 3), with x^ = (raw - mean) * inverse: d_raw = gamma *
  * inverse * (d - mean(d) - x^ * mean(d * x^))                                                 */
-static void through_activation(const struct net_layer *l, const struct net_work *w,
-                               const struct net_buffers *b, const float *gamma, float *d_bias,
-                               float *d_gamma)
+NET_WIDE static void through_activation(const struct net_layer *l, const struct net_work *w,
+                                        const struct net_buffers *b, const float *gamma,
+                                        float *d_bias, float *d_gamma)
 {
     const uint32_t c = l->out_channels, n = w->n;
     double sum[MODEL_MAX_WIDTH] = {0}, dot[MODEL_MAX_WIDTH] = {0};
@@ -122,8 +122,8 @@ static void conv_input(const struct net_layer *l, const float *weights, struct n
     }
 }
 
-static void pool_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n,
-                       float *d_in)
+NET_WIDE static void pool_input(const struct net_layer *l, const struct net_buffers *b, uint32_t n,
+                                float *d_in)
 {
     const uint32_t c = l->out_channels;
 

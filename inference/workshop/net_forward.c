@@ -119,8 +119,8 @@ static void convolve(const struct net_layer *l, const float *weights, const floa
 
 /* Mean and variance of each channel over the valid columns of the shard: float sums within a
  * window, double over them. */
-static void shard_statistics(const struct net_layer *l, const float *raw, uint32_t n, float *mean,
-                             float *variance)
+NET_WIDE static void shard_statistics(const struct net_layer *l, const float *raw, uint32_t n,
+                                      float *mean, float *variance)
 {
     const uint32_t c = l->out_channels;
     double total[MODEL_MAX_WIDTH] = {0}, squares[MODEL_MAX_WIDTH] = {0};
@@ -193,7 +193,7 @@ static void input_to_levels(const struct net *net, float *x, size_t columns)
     }
 }
 
-static void activate(const struct net_layer *l, const struct net_buffers *b, uint32_t n)
+NET_WIDE static void activate(const struct net_layer *l, const struct net_buffers *b, uint32_t n)
 {
     const uint32_t c = l->out_channels;
     const float *restrict scale = b->scale, *restrict offset = b->offset;
@@ -214,7 +214,8 @@ static void activate(const struct net_layer *l, const struct net_buffers *b, uin
     }
 }
 
-static void pool(const struct net_layer *l, const float *in, uint32_t n, struct net_buffers *b)
+NET_WIDE static void pool(const struct net_layer *l, const float *in, uint32_t n,
+                          struct net_buffers *b)
 {
     const uint32_t c = l->out_channels;
 

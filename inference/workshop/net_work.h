@@ -4,6 +4,16 @@
 
 #include "inference/workshop/net.h"
 
+/* The loops over channels are compiled for wider registers too, and the processor chooses at start.
+ * They are elementwise and contraction is off, so the bits are the same. (Sanitizers do not get
+ * along with functions that are chosen before they run.) */
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) &&       \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define NET_WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define NET_WIDE
+#endif
+
 /* Buffers of one layer, for `windows` windows. */
 struct net_buffers {
     float *raw;      /* CONV1D: before normalization and ReLU; DENSE: the input after dropout */

@@ -46,7 +46,7 @@ struct step {
     const struct dataset *data;
     const struct train_sampler *sampler;
     const struct train_options *options;
-    uint64_t number, first; /* of the step, and of the first one of this run */
+    uint64_t number, first;             /* of the step, and of the first one of this run */
     uint32_t shards, threads, earliest; /* epoch: the first that is judged */
     struct cli_progress progress;
     float *gradients; /* [shards][param_count] */
@@ -307,7 +307,8 @@ static int end_epoch(struct step *s, struct train_state *t, const struct dataset
     if (valid)
         rc = judge(t, s, valid);
     if (!rc && o->checkpoint &&
-        (t->epoch % o->checkpoint_every == 0 || t->epoch == o->epochs || stale(t, valid, o->patience)))
+        (t->epoch % o->checkpoint_every == 0 || t->epoch == o->epochs ||
+         stale(t, valid, o->patience)))
         rc = train_checkpoint_write(o->checkpoint, t, identity, why, why_size);
     return rc;
 }
@@ -395,6 +396,13 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
     uint64_t identity = 0;
     int rc = -EINVAL;
 
+    if (valid && valid->window_count == 0) {
+        if (why && why_size)
+            (void)snprintf(why, why_size,
+                           "the validation part has no window: expected five days or more of some "
+                           "class, or a training without parts (--split none)");
+        return -EINVAL;
+    }
     if (!fits(net, train, why, why_size) || (valid && !fits(net, valid, why, why_size)))
         return -EINVAL;
     s.threads = net_parallel_threads(options->threads);

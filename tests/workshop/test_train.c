@@ -563,6 +563,11 @@ static void test_refuses_other_data(void **state)
 
     assert_int_equal(train_run(net, channels, d, NULL, &o, &result, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "window 96"));
+    struct dataset *fit = synthetic_dataset(4, 1, 400, 96, 24, 1);
+    d->window_count = 0; /* a part without any */
+    assert_int_equal(train_run(net, channels, fit, d, &o, &result, why, sizeof(why)), -EINVAL);
+    assert_non_null(strstr(why, "validation part"));
+    synthetic_free(fit);
     net_free(net);
     synthetic_free(d);
 }
