@@ -546,6 +546,11 @@ static void test_meta_lines(void **state)
     assert_string_equal(meta,
                         "ab=two lines\na=3\nc=nilm-model train --data DIR --out=m.nilm --seed 3 "
                         "--note \"see http://a/b for more\"\n");
+    char *how[] = {
+        "train",    "--threads", "4",   "--rate",       "1", "--checkpoint=/a/b", "--quiet",
+        "--resume", "--mix",     "0.5", "--checkpoint", "c"};
+    assert_int_equal(train_command_meta_line(meta, "c", 12, how), 0);
+    assert_string_equal(meta, "ab=two lines\na=3\nc=nilm-model train --rate 1 --mix 0.5\n");
     memset(big, 'x', sizeof(big) - 1);
     big[sizeof(big) - 1] = '\0';
     assert_int_equal(train_command_meta(meta, "big", big), -ENOSPC);

@@ -21,6 +21,7 @@
 #include "inference/workshop/cli.h"
 #include "inference/workshop/train.h"
 #include "inference/workshop/workshop.h"
+#include "workshop/lib_small.h"
 #include "workshop/lib_synthetic.h"
 
 static const struct model_channel channels[2] = {{.feature = MODEL_LOG, .full = 4000.0f},
@@ -341,6 +342,51 @@ static void test_killed_and_resumed(void **state)
     free(resumed);
 }
 
+/* Training of integers: begun as the same ones, killed after an epoch and resumed, it gives the
+ * same ones. */
+static void test_killed_int8(void **state)
+{
+    struct dataset *d = synthetic_dataset(SMALL_CLASSES, 3, 400, SMALL_WINDOW, 24, 1);
+    struct model m = small_model(), run_model;
+    struct net *start = small_trained(&m, d), *net[2];
+    struct train_result result;
+    struct train_options o = quick();
+    int status = 0;
+    pid_t child;
+    (void)state;
+
+    o.epochs = 40;
+    o.rate = 1e-3f;
+    o.checkpoint = in_root("int8");
+    for (int i = 0; i < 2; i++) {
+        run_model = m;
+        o.int8 = small_quantized(start, &run_model, d, 100.0, QUANTIZE_NEAREST);
+        assert_int_equal(net_clone(start, &net[i]), 0);
+        if (i) {
+            o.checkpoint = in_root("int8-cut");
+            fflush(NULL);
+            child = fork();
+            assert_true(child >= 0);
+            if (child == 0)
+                _exit(train_run(net[i], m.channels, d, d, &o, &result, NULL, 0) != 0);
+            if (!wait_for_checkpoint(child, o.checkpoint, &status)) {
+                assert_int_equal(kill(child, SIGKILL), 0);
+                assert_int_equal(waitpid(child, &status, 0), child);
+            }
+            assert_true(WIFSIGNALED(status));
+            o.resume = 1;
+        }
+        assert_int_equal(train_run(net[i], m.channels, d, d, &o, &result, NULL, 0), 0);
+        quantize_free(o.int8);
+    }
+    assert_true(memcmp(net[0]->params, start->params, start->param_count * sizeof(float)) != 0);
+    assert_memory_equal(net[0]->params, net[1]->params, start->param_count * sizeof(float));
+    for (int i = 0; i < 2; i++)
+        net_free(net[i]);
+    net_free(start);
+    synthetic_free(d);
+}
+
 static void test_resume_needs_a_checkpoint(void **state)
 {
     (void)state;
@@ -355,8 +401,11 @@ static void test_resume_needs_a_checkpoint(void **state)
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_root, remove_root)
-    const struct CMUnitTest tests[] = {
-        TEST(test_damaged_checkpoints), TEST(test_foreign_checkpoints), TEST(test_patience),
-        TEST(test_killed_and_resumed), TEST(test_resume_needs_a_checkpoint)};
+    const struct CMUnitTest tests[] = {TEST(test_damaged_checkpoints),
+                                       TEST(test_foreign_checkpoints),
+                                       TEST(test_patience),
+                                       TEST(test_killed_and_resumed),
+                                       TEST(test_killed_int8),
+                                       TEST(test_resume_needs_a_checkpoint)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
