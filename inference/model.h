@@ -15,7 +15,7 @@
 #define MODEL_MAX_BYTES (64u << 20) /* a model file is never larger */
 #define MODEL_MAX_LAYERS 32u
 #define MODEL_MAX_CLASSES 256u
-#define MODEL_MAX_CHANNELS 4u  /* input features */
+#define MODEL_MAX_CHANNELS 8u  /* input features */
 #define MODEL_MAX_WIDTH 1024u  /* channels of a convolution */
 #define MODEL_MAX_UNITS 65536u /* inputs or outputs of a dense layer */
 #define MODEL_MAX_TAPS 64u

@@ -72,7 +72,7 @@ static const struct change changes[] = {
     {"1.4", "HEAD", 24, 0, 0, -1.0f, -EBADMSG, "min_activity_w"},
     {"1.4", "HEAD", 24, 0, 0, INFINITY, -EBADMSG, "min_activity_w"},
     {"1.4", "HEAD", 28, 4, 0, 0, -EBADMSG, "channel_count"},
-    {"1.4", "HEAD", 28, 4, 5, 0, -EBADMSG, "channel_count"},
+    {"1.4", "HEAD", 28, 4, 9, 0, -EBADMSG, "channel_count"},
     {"1.4", "HEAD", 32, 4, 0, 0, -EBADMSG, "layer_count"},
     {"1.4", "HEAD", 32, 4, 33, 0, -EBADMSG, "layer_count"},
     {"1.4", "HEAD", 36, 4, 0, 0, -EBADMSG, "class_count"},
