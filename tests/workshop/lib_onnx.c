@@ -101,3 +101,53 @@ void lib_onnx_expect_logit(struct pb *graph, float expected)
     net_work_free(work);
     net_free(net);
 }
+
+void lib_onnx_all_operators(struct pb *g)
+{
+    const float conv[8] = {1, 2, 3, 4, -1, -2, -3, -4}, variance[2] = {3, 0.5f};
+    const int64_t last[1] = {-1}, pads[8] = {0}, from[1] = {0}, to[1] = {1}, one[1] = {1};
+    const int32_t none[1] = {0};
+
+    pb_onnx_input(g, "x", "0,12,1");
+    pb_onnx_output(g, "y");
+    pb_onnx_tensor(g, "w4", "2,1,1,2", conv);
+    pb_onnx_tensor(g, "w5", "2,2,1,2", conv);
+    pb_onnx_tensor(g, "b", "2", two);
+    pb_onnx_tensor(g, "v", "2", variance);
+    pb_onnx_tensor(g, "d", "4,2", conv);
+    pb_onnx_tensor(g, "e", "2,2", conv);
+    pb_onnx_integers(g, "last", last, 1);
+    pb_onnx_integers(g, "pads", pads, 8);
+    pb_onnx_integers(g, "from", from, 1);
+    pb_onnx_integers(g, "to", to, 1);
+    pb_onnx_integers(g, "one", one, 1);
+    pb_onnx_narrow_integers(g, "none", none, 1);
+    pb_onnx_node(g, "Identity", "i1", "b", "b2", NULL);
+    pb_onnx_node(g, "Shape", "s1", "x", "s", NULL);
+    pb_onnx_node(g, "Cast", "s2", "s", "s32", "to:6");
+    pb_onnx_node(g, "Slice", "s3", "s32,from,to", "n", NULL);
+    pb_onnx_node(g, "Gather", "s4", "n,none", "n0", NULL);
+    pb_onnx_node(g, "Mul", "s5", "n0,one", "n1", NULL);
+    pb_onnx_node(g, "Unsqueeze", "s6", "n1", "n2", "axes=0");
+    pb_onnx_node(g, "Concat", "s7", "n2,last", "shape", "axis:0");
+    pb_onnx_node(g, "Sub", "a1", "x,one_half", "a", NULL);
+    pb_onnx_tensor(g, "one_half", "1", variance + 1);
+    pb_onnx_node(g, "Div", "a2", "a,one_half", "a0", NULL);
+    pb_onnx_node(g, "Unsqueeze", "u1", "a0", "u", "axes=1");
+    pb_onnx_node(g, "Transpose", "t1", "u", "t", "perm=0,3,1,2");
+    pb_onnx_node(g, "Pad", "p1", "t,pads", "p", NULL);
+    pb_onnx_node(g, "Conv", "c1", "p,w4,b2", "c", "auto_pad~VALID;kernel_shape=1,2;pads=0,0,0,0");
+    pb_onnx_node(g, "Relu", "r1", "c", "r", NULL);
+    pb_onnx_node(g, "BatchNormalization", "bn", "r,v,b,b,v", "m", NULL);
+    pb_onnx_node(g, "MaxPool", "p2", "m", "q", "kernel_shape=1,3;strides=1,3");
+    pb_onnx_node(g, "Conv", "c2", "q,w5", "k", "group:1;strides=1,1;dilations=1,1");
+    pb_onnx_node(g, "Transpose", "t2", "k", "l", "perm=0,2,3,1");
+    pb_onnx_node(g, "Squeeze", "u2", "l", "o", "axes=1");
+    pb_onnx_node(g, "Add", "a3", "o,b", "o2", NULL);
+    pb_onnx_node(g, "Dropout", "d1", "o2", "o3", NULL);
+    pb_onnx_node(g, "Reshape", "r2", "o3,shape", "f", NULL);
+    pb_onnx_node(g, "Flatten", "f1", "f", "f2", "axis:1");
+    pb_onnx_node(g, "MatMul", "d2", "f2,d", "h", NULL);
+    pb_onnx_node(g, "Gemm", "d3", "h,e,b", "z", "transB:1");
+    pb_onnx_node(g, "Softmax", "z1", "z", "y", "axis:1");
+}

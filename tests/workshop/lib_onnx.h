@@ -16,6 +16,9 @@ void *lib_onnx_export_net(const struct net *net, size_t *size);
 void lib_onnx_begin_file(struct pb *g, const char *input_dims);
 void lib_onnx_end_file(struct pb *g);
 
+/* A whole graph in which every operator that import knows occurs, most in the way of tf2onnx. */
+void lib_onnx_all_operators(struct pb *g);
+
 /* Imports the graph and checks the first logit for x = 1 0 2 5. The convolution with its bias makes
  * 3 6 14 and 2 7 25 of it. The graph is released, as is the file of expect_refused. */
 void lib_onnx_expect_logit(struct pb *graph, float expected);

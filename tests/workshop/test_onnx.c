@@ -19,6 +19,7 @@
 #include "inference/workshop/net.h"
 #include "inference/workshop/net_random.h"
 #include "inference/workshop/onnx.h"
+#include "inference/workshop/quantize.h"
 #include "inference/workshop/workshop.h"
 #include "lib/small_model.h"
 #include "lib_onnx.h"
@@ -168,6 +169,73 @@ static void test_int8_export(void **state)
     model_free(m);
 }
 
+/* The raw numbers of a constant: name, then tag and length of raw_data. */
+static void find_floats(const unsigned char *data, size_t size, const char *name, float *out,
+                        size_t count)
+{
+    const unsigned char *p = memmem(data, size, name, strlen(name));
+    assert_non_null(p); /* as an input of the node; then its own */
+    p = memmem(p + 1, size - (size_t)(p + 1 - data), name, strlen(name));
+    assert_non_null(p);
+    p += strlen(name);
+    assert_int_equal(p[0], 9 << 3 | 2);
+    assert_int_equal(p[1], count * sizeof(float));
+    memcpy(out, p + 2, count * sizeof(float));
+}
+
+/* What the exported Mul, Add and QuantizeLinear (halves to even) make of a feature is our level,
+ * for every whole watt: many of them lie exactly between two levels. A few of their thresholds are
+ * one float too high, because 1/255 is no double; there the file takes the upper level. */
+static void check_levels(const struct model_channel *channel)
+{
+    struct model_channel c = *channel;
+    float thresholds[MODEL_LEVELS], factor, shift;
+    void *bytes, *data;
+    size_t bytes_size, size;
+    int above = 0;
+    struct model *m;
+
+    quantize_thresholds(&c, thresholds);
+    c.thresholds = thresholds;
+    small_model_encode(1, 0, 0, 0, &bytes, &bytes_size);
+    assert_int_equal(model_decode(bytes, bytes_size, &m, NULL, 0), 0);
+    m->channels[0] = c;
+    assert_int_equal(onnx_export(m, &data, &size), 0);
+    find_floats(data, size, "features:in.factor", &factor, 1);
+    find_floats(data, size, "features:in.shift", &shift, 1);
+    const float scale = m->layers[0].in_scale, zero = m->layers[0].in_zero;
+    for (int w = c.feature == MODEL_LOG_DIFF ? -4000 : 0; w <= 4000; w++) {
+        const float watts[2] = {w < 0 ? (float)-w : 0.0f, w < 0 ? 0.0f : (float)w};
+        float x, level;
+        int ours = -128;
+        net_features(&c, 1, 1, watts, &x);
+        level = fmaxf(-128.0f, fminf(127.0f, rintf((x * factor + shift) / scale) + zero));
+        while (ours < 127 && thresholds[ours + 128] <= (float)w)
+            ours++;
+        const int high = ours < 127 && thresholds[ours + 128] == nextafterf((float)w, 1e9f);
+        above += high;
+        if ((int)level != ours + high)
+            fail_msg("feature %d, %d W: level %d, exported %d", (int)c.feature, w, ours,
+                     (int)level);
+    }
+    assert_true(above <= 4);
+    free(bytes);
+    free(data);
+    model_free(m);
+}
+
+static void test_int8_levels(void **state)
+{
+    (void)state;
+    const struct model_channel channels[] = {{MODEL_LINEAR, 250.0f, NULL},
+                                             {MODEL_LINEAR, 3000.0f, NULL},
+                                             {MODEL_LINEAR, 4000.0f, NULL},
+                                             {MODEL_LOG, 4000.0f, NULL},
+                                             {MODEL_LOG_DIFF, 4000.0f, NULL}};
+    for (size_t i = 0; i < sizeof(channels) / sizeof(*channels); i++)
+        check_levels(&channels[i]);
+}
+
 /* --- The commands --- */
 
 static void put_file(const char *folder, const char *name, const void *data, size_t size)
@@ -255,12 +323,9 @@ static int survives(const void *data, size_t size)
     return rc;
 }
 
-static void test_truncated(void **state)
+/* Every prefix. The opset stands last, so none of them is a whole file. */
+static void check_truncated(const unsigned char *data, size_t size)
 {
-    (void)state;
-    struct net *net = lib_onnx_random_net(MODEL_SOFTMAX, 2);
-    size_t size;
-    unsigned char *data = lib_onnx_export_net(net, &size);
     size_t loaded = 0;
 
     for (size_t n = 0; n < size; n++) { /* a copy of its own, so that the sanitizer sees its end */
@@ -269,20 +334,15 @@ static void test_truncated(void **state)
         loaded += survives(part, n) == 0;
         free(part);
     }
-    assert_int_equal(loaded, 0); /* the opset stands last */
+    assert_int_equal(loaded, 0);
     assert_int_equal(survives(data, size), 0);
-    free(data);
-    net_free(net);
 }
 
-static void test_mutated(void **state)
+static void check_mutated(const unsigned char *data, size_t size)
 {
-    (void)state;
-    struct net *net = lib_onnx_random_net(MODEL_SOFTMAX, 2);
     struct net_random r = net_random_stream(3, 1, 4);
-    size_t size;
+    unsigned char *copy = malloc(size);
     unsigned refused = 0;
-    unsigned char *data = lib_onnx_export_net(net, &size), *copy = malloc(size);
 
     for (int i = 0; i < 10000; i++) {
         memcpy(copy, data, size);
@@ -295,8 +355,31 @@ static void test_mutated(void **state)
     print_message("%u of 10000 mutations refused\n", refused);
     assert_true(refused > 1000 && refused < 10000); /* the others hit weights and names */
     free(copy);
+}
+
+static void test_damaged_export(void **state)
+{
+    (void)state;
+    struct net *net = lib_onnx_random_net(MODEL_SOFTMAX, 2);
+    size_t size;
+    unsigned char *data = lib_onnx_export_net(net, &size);
+
+    check_truncated(data, size);
+    check_mutated(data, size);
     free(data);
     net_free(net);
+}
+
+static void test_damaged_exporters_file(void **state)
+{
+    (void)state;
+    struct pb g = {0};
+    lib_onnx_all_operators(&g);
+    struct pb file = pb_onnx_model(&g, 13);
+
+    check_truncated(file.data, file.size);
+    check_mutated(file.data, file.size);
+    free(file.data);
 }
 
 /* Many empty messages cost the parser far more than their two bytes each. */
@@ -323,10 +406,11 @@ static void test_amplification(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bench_base), cmocka_unit_test(test_bench_pruned),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_int8_export),
-        cmocka_unit_test(test_commands),   cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_mutated),    cmocka_unit_test(test_amplification),
+        cmocka_unit_test(test_bench_base),     cmocka_unit_test(test_bench_pruned),
+        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_int8_export),
+        cmocka_unit_test(test_int8_levels),    cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_damaged_export), cmocka_unit_test(test_damaged_exporters_file),
+        cmocka_unit_test(test_amplification),
     };
     return cmocka_run_group_tests_name("onnx", tests, NULL, NULL);
 }
