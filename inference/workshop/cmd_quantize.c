@@ -464,8 +464,9 @@ int workshop_quantize(int argc, char **argv)
                         .percentile = 99.99f,
                         .reject = 0.05f};
     train_defaults(&r.train);
-    r.train.epochs = 4;
+    r.train.epochs = 2;
     r.train.rate = 3e-4f;
+    r.train.average = 0.98f; /* integers jump to and fro between two levels; their mean does not */
     r.train.decay = r.train.dropout = 0.0f;
     struct cli_option options[] = {
         {"model", CLI_STRING, &r.model, "FILE", "an FP32 model", 0, 0, NULL, 1, 0},
