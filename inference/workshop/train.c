@@ -336,7 +336,7 @@ static int train_epochs(struct step *s, struct train_state *t, const struct data
             rc = end_epoch(s, t, valid, identity, why, why_size);
     }
     if (!o->quiet)
-        cli_progress_end(&s->progress, NULL);
+        cli_progress_end(&s->progress, t->epoch < o->epochs && !rc ? "stopped early" : NULL);
     if (busy > 0.0)
         t->result.windows_per_second = (double)((t->step - first) * batch) / busy;
     return rc;
@@ -396,6 +396,7 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
     uint64_t identity = 0;
     int rc = -EINVAL;
 
+    *result = t.result;
     if (valid && valid->window_count == 0) {
         if (why && why_size)
             (void)snprintf(why, why_size,
