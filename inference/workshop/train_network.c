@@ -82,7 +82,7 @@ static const char *expected_text(int key, const char *value)
     if (key >= WIDTHS && key <= HIDDEN && parse_list(value, values) < 0)
         return "at most 12 whole numbers, separated by commas";
     if (key == FEATURES && train_command_features(value, 1.0f, &m))
-        return "one to four of linear, log, log-diff, each with :W if wanted, separated by commas";
+        return "one to eight of linear, log, log-diff, each with :W if wanted, separated by commas";
     if (key == NORM && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
         return "yes or no";
     return NULL;
@@ -173,7 +173,7 @@ int train_network_parse(const struct train_network *n, uint32_t window, struct n
 
     if (train_command_features(n->features, n->full, m))
         return cli_fail(CLI_USAGE,
-                        "%s%s--features: expected one to four of linear, log, log-diff, separated "
+                        "%s%s--features: expected one to eight of linear, log, log-diff, separated "
                         "by commas",
                         file, colon);
     if (blocks < 0 || hidden < 0 || parse_list(n->taps, taps) != blocks ||
