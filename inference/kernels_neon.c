@@ -11,10 +11,6 @@
 
 #define WEIGHT_AT(lane, byte) ((byte) / 2 * 8 + (lane)*2 + (byte) % 2)
 
-struct spread {
-    int8x8_t first, second; /* two bytes of x, four times */
-};
-
 #ifdef __aarch64__
 #define STEP 4u
 #define MAX_NW 4u
@@ -24,6 +20,11 @@ struct piece {
     int16x8_t x;
 };
 
+struct spread {
+    int8x8_t first; /* two bytes of x, four times */
+    int8x16_t second;
+};
+
 INLINE struct piece piece_at(const int8_t *x)
 {
     return (struct piece){vreinterpretq_s16_s8(vld1q_s8(x))};
@@ -31,53 +32,77 @@ INLINE struct piece piece_at(const int8_t *x)
 
 INLINE struct spread spread(struct piece p, unsigned k)
 {
-    int16x4_t a, b;
+    int16x4_t a;
+    int16x8_t b;
 
     switch (k) { /* lanes are literals */
     case 0:
-        a = vdup_laneq_s16(p.x, 0), b = vdup_laneq_s16(p.x, 1);
+        a = vdup_laneq_s16(p.x, 0), b = vdupq_laneq_s16(p.x, 1);
         break;
     case 1:
-        a = vdup_laneq_s16(p.x, 2), b = vdup_laneq_s16(p.x, 3);
+        a = vdup_laneq_s16(p.x, 2), b = vdupq_laneq_s16(p.x, 3);
         break;
     case 2:
-        a = vdup_laneq_s16(p.x, 4), b = vdup_laneq_s16(p.x, 5);
+        a = vdup_laneq_s16(p.x, 4), b = vdupq_laneq_s16(p.x, 5);
         break;
     default:
-        a = vdup_laneq_s16(p.x, 6), b = vdup_laneq_s16(p.x, 7);
+        a = vdup_laneq_s16(p.x, 6), b = vdupq_laneq_s16(p.x, 7);
         break;
     }
-    return (struct spread){vreinterpret_s8_s16(a), vreinterpret_s8_s16(b)};
+    return (struct spread){vreinterpret_s8_s16(a), vreinterpretq_s8_s16(b)};
 }
-#else /* half the registers */
-#define STEP 1u
+
+INLINE int16x8_t add_second(int16x8_t pairs, int8x16_t w, struct spread x)
+{
+    return vmlal_high_s8(pairs, w, x.second);
+}
+#else /* half the registers, which are half as long */
+#define STEP 2u
 #define MAX_NW 2u
 #define COLS_MANY 1u
 
 struct piece {
-    const int8_t *x;
+    int16x4_t x;
+};
+
+struct spread {
+    int8x8_t first, second; /* two bytes of x each, four times */
 };
 
 INLINE struct piece piece_at(const int8_t *x)
 {
-    return (struct piece){x};
+    return (struct piece){vreinterpret_s16_s8(vld1_s8(x))};
 }
 
 INLINE struct spread spread(struct piece p, unsigned k)
 {
-    int16_t a, b;
+    int16x4_t a = k ? vdup_lane_s16(p.x, 2) : vdup_lane_s16(p.x, 0);
+    int16x4_t b = k ? vdup_lane_s16(p.x, 3) : vdup_lane_s16(p.x, 1);
 
-    memcpy(&a, p.x + k * GROUP, sizeof(a));
-    memcpy(&b, p.x + k * GROUP + sizeof(a), sizeof(b));
-    return (struct spread){vreinterpret_s8_s16(vdup_n_s16(a)), vreinterpret_s8_s16(vdup_n_s16(b))};
+    return (struct spread){vreinterpret_s8_s16(a), vreinterpret_s8_s16(b)};
+}
+
+INLINE int16x8_t add_second(int16x8_t pairs, int8x16_t w, struct spread x)
+{
+    return vmlal_s8(pairs, vget_high_s8(w), x.second);
 }
 #endif
 
-INLINE int32x4_t dot(int32x4_t acc, int8x16_t w, struct spread x)
+/* The vectors take turns, because small processors execute in order and each instruction needs the
+ * result of the one before it. */
+INLINE void dots(unsigned nw, int32x4_t *acc, const int8x16_t *w, struct spread x)
 {
-    int16x8_t pairs = vmull_s8(vget_low_s8(w), x.first);
+    int16x8_t pairs[MAX_NW];
 
-    return vpadalq_s16(acc, vmlal_s8(pairs, vget_high_s8(w), x.second));
+    UNROLL
+    for (unsigned j = 0; j < nw; j++)
+        pairs[j] = vmull_s8(vget_low_s8(w[j]), x.first);
+    UNROLL
+    for (unsigned j = 0; j < nw; j++)
+        pairs[j] = add_second(pairs[j], w[j], x);
+    UNROLL
+    for (unsigned j = 0; j < nw; j++)
+        acc[j] = vpadalq_s16(acc[j], pairs[j]);
 }
 
 #include "inference/kernels_neon.inc"

@@ -1,14 +1,15 @@
 /* kernels_neon.h - the ARM kernel sets' common ground: 128-bit registers, sizes, macros. Private to
- * kernels_neon.c and kernels_neon_dotprod.c. Each of them includes
- * arm_neon.h, which other processors' compilers lack, defines what sets it apart and then
- * includes the functions, kernels_neon.inc, which are compiled once for each:
+ * kernels_neon.c and kernels_neon_dotprod.c. Each of them includes arm_neon.h (which other
+ * processors' compilers lack), defines what sets it apart and then includes the functions,
+ * kernels_neon.inc, which are compiled once for each:
  *
  * - WEIGHT_AT(lane, byte): where in a vector's 16 bytes of weights the weight for this lane and
  *   this byte of the group stands
- * - STEP: groups that a tile's piece of x holds, 4 or 1
- * - struct piece, and piece_at(x): STEP groups of x from here on; may read 16 bytes
- * - struct spread, and spread(piece, k): group k (a constant) of a piece, as dot wants it
- * - dot(acc, w, x): each 32-bit lane of acc plus the four products of its bytes, exactly
+ * - STEP: groups in a piece of x, 4 or 2
+ * - struct piece, and piece_at(x): STEP groups of x from here on
+ * - struct spread, and spread(piece, k): group k (a constant) of a piece, as dots wants it
+ * - dots(nw, acc, w, x): for nw vectors of weights, each 32-bit lane of acc plus the four products
+ *   of its bytes, exactly
  * - MAX_NW: the most vectors of outputs in a block, 4 or 2
  * - COLS_MANY: the most vectors in a block for which 8 columns are summed at once; above it 4
  *

@@ -43,6 +43,13 @@ INLINE int32x4_t dot(int32x4_t acc, int8x16_t w, struct spread x)
     }
 }
 
+INLINE void dots(unsigned nw, int32x4_t *acc, const int8x16_t *w, struct spread x)
+{
+    UNROLL
+    for (unsigned j = 0; j < nw; j++)
+        acc[j] = dot(acc[j], w[j], x);
+}
+
 #include "inference/kernels_neon.inc"
 
 const struct kernels kernels_neon_dotprod = {.name = "neon_dotprod",
