@@ -23,9 +23,9 @@ struct engine;
  * hop: grid samples between two streaming results; 0 takes the model's own; any 1..window is
  * allowed. State is smallest when hop is a multiple of the product of the pools. Kernel set: the
  * best that the processor has, or the one that the environment variable NILM_CPU names: "scalar"
- * (plain C, everywhere), "avx2", "avxvnni" or "avx512vnni" (x86-64), "neon" or "neon_dotprod" (ARM).
- * Returns 0, -EINVAL (not INT8,
- * bad hop), -ENOTSUP (NILM_CPU names an unknown or unavailable set), -ENOMEM. */
+ * (plain C, everywhere), "avx2", "avxvnni" or "avx512vnni" (x86-64), "neon" or "neon_dotprod"
+ * (ARM). Returns 0, -EINVAL (not INT8, bad hop), -ENOTSUP (NILM_CPU names an unknown or unavailable
+ * set), -ENOMEM. */
 int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
                   size_t why_size);
 void engine_free(struct engine *e);
