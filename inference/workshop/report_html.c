@@ -12,13 +12,6 @@ static const char style[] =
     "@media(prefers-color-scheme:dark){:root{--page:#14181d;--ink:#e6edf3;--soft:#9aa6b2;"
     "--line:#3a434d;--band:#1d232a;--mark:#173a26;--c0:#58a6ff;--c1:#f0a04b;--c2:#98a3ad;"
     "--c3:#3fcf9b;--c4:#e08bd0;--c5:#ff7b72;--heat:88,166,255}}"
-    "@media "
-    "print{:root{--page:#fff;--ink:#000;--soft:#444;--line:#bbb;--band:#f3f3f3;--mark:#e6f2e8;"
-    "--c0:#0072b2;--c1:#b35900;--c2:#6e7781;--c3:#00815f;--c4:#a3438a;--c5:#c62f2f;--heat:0,114,"
-    "178}"
-    "figure,tr{break-inside:avoid}h2{break-after:avoid}.wide{overflow:visible}svg.matrix{max-width:"
-    "100%!important}"
-    "body{max-width:none;padding:0}details>*{display:block}}"
     "*{box-sizing:border-box}body{background:var(--page);color:var(--ink);"
     "font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:0 auto;padding:1.5rem 1rem 3rem}"
     "h1{font-size:1.7rem;line-height:1.2;margin:0 0 1rem}h2{font-size:1.2rem;margin:2.2rem 0 .6rem}"
@@ -39,7 +32,16 @@ static const char style[] =
     "padding:0;font-size:.85rem}ul.key svg{display:inline-block;width:28px;height:12px;"
     "vertical-align:middle;margin-right:.35rem}"
     "pre{background:var(--band);padding:.8rem;overflow-x:auto;font-size:.75rem;line-height:1.5}"
-    "summary{cursor:pointer}";
+    "summary{cursor:pointer}"
+    "@page{margin:12mm}"
+    "@media print{:root{--page:#fff;--ink:#000;--soft:#444;--line:#bbb;--band:#f3f3f3;"
+    "--mark:#e6f2e8;--c0:#0072b2;--c1:#b35900;--c2:#6e7781;--c3:#00815f;--c4:#a3438a;"
+    "--c5:#c62f2f;--heat:0,114,178}body{max-width:none;padding:0;font-size:11px}"
+    ".wide{overflow:visible}table{width:100%;font-size:9px}th,td{padding:.15rem .35rem}"
+    ".pair{display:block}.pair figure{display:inline-block;width:49%}svg.matrix{max-width:100%}"
+    "h2{font-size:1.2rem;margin-top:1.2rem}ul.key{font-size:9px;break-inside:avoid}"
+    "figure,tr,.pair{break-inside:avoid}h2,ul.key{break-after:avoid}"
+    "pre{white-space:pre-wrap}}";
 
 void report_html_text(FILE *to, const char *text)
 {

@@ -66,7 +66,7 @@ static int ticks_of(const struct axis *a, double ticks[32])
 {
     int n = 0;
 
-    if (!a->logarithmic || a->high / a->low < 5) {
+    if (!a->logarithmic || a->high / a->low < 12) {
         const double step = step_of(a->high - a->low, 6);
         for (double v = ceil(a->low / step) * step; v <= a->high && n < 32; v += step)
             ticks[n++] = fabs(v) < step * 1e-9 ? 0 : v;
@@ -129,6 +129,9 @@ static void open_chart(FILE *to, const char *title)
 }
 
 /* --- F1 against size or latency --- */
+
+/* What falls further behind the best is told by number only: the rest is to be told apart. */
+#define SHOWN_F1 0.3
 
 struct point {
     double x, y, low, high; /* coordinates; low, high: of the bar, or both x */
@@ -206,9 +209,8 @@ static void draw_labels(FILE *to, const struct point *points, int count)
     for (int i = 0; i < count; i++) {
         const double w = 6.4 * (double)strlen(points[i].label), x = points[i].x, y = points[i].y;
         static const double sides[][3] = {/* x, y of the text's middle line, and its anchor */
-                                          {9, 0, 0},    {-9, 0, 1},  {0, -14, .5},  {0, 14, .5},
-                                          {9, -13, 0},  {9, 13, 0},  {-9, -13, 1},  {-9, 13, 1},
-                                          {14, -26, 0}, {14, 26, 0}, {-14, -26, 1}, {-14, 26, 1}};
+                                          {9, 0, 0},   {-9, 0, 1}, {0, -14, .5}, {0, 14, .5},
+                                          {9, -13, 0}, {9, 13, 0}, {-9, -13, 1}, {-9, 13, 1}};
         for (size_t s = 0; points[i].label[0] && s < sizeof(sides) / sizeof(*sides); s++) {
             const double left = x + sides[s][0] - sides[s][2] * w;
             const struct box b = {left, y + sides[s][1] - 7, left + w, y + sides[s][1] + 7};
@@ -246,11 +248,8 @@ static void name_point(const cJSON *m, struct point *p)
         (void)snprintf(p->label, sizeof(p->label), "base FP32");
     else if (!strcmp(kind, "base_int8"))
         (void)snprintf(p->label, sizeof(p->label), "base INT8");
-    else if (!is_small(kind))
-        (void)snprintf(p->label, sizeof(p->label), "%.0f%%%s", 100.0 * share,
-                       !strcmp(kind, "pruned")        ? " FP32"
-                       : !strcmp(kind, "pruned_int8") ? " INT8"
-                                                      : " aware");
+    else if (!strcmp(kind, "pruned") || !strcmp(kind, "pruned_int8"))
+        (void)snprintf(p->label, sizeof(p->label), "%.0f %%", 100.0 * share);
 }
 
 /* The article's models, as far as their place is known (its times are of another machine). */
@@ -264,7 +263,7 @@ static int article_points(const cJSON *result, struct axis *x, struct axis *y, i
     {
         const cJSON *a = report_item(row, "article");
         const double size = 1e6 * report_number(a, "size_mb"), f1 = report_number(a, "f1_macro");
-        if (!usable(x, size) || !isfinite(f1) || n == 4)
+        if (!usable(x, size) || !(f1 >= y->low || measure) || n == 4)
             continue;
         if (measure) {
             widen(x, size);
@@ -285,7 +284,7 @@ void report_svg_scatter(const cJSON *result, enum report_x which, FILE *to)
     struct axis x = {NAN, NAN, 1, LEFT, WIDTH - RIGHT}, y = {NAN, NAN, 0, HEIGHT - BOTTOM, TOP};
     struct point points[MAX_POINTS];
     const cJSON *m;
-    int count = 0;
+    int count = 0, below = 0;
 
     cJSON_ArrayForEach(m, report_item(result, "models"))
     {
@@ -295,13 +294,17 @@ void report_svg_scatter(const cJSON *result, enum report_x which, FILE *to)
     }
     if (which == REPORT_SIZE)
         (void)article_points(result, &x, &y, 1, NULL);
+    if (y.low < y.high - SHOWN_F1)
+        y.low = y.high - SHOWN_F1;
+    const double least = y.low;
     loosen(&x);
     loosen(&y);
     cJSON_ArrayForEach(m, report_item(result, "models"))
     {
         const double value = x_of(m, which, "median_us");
         const double f1 = report_number(report_item(m, "test"), "f1_macro");
-        if (!usable(&x, value) || !isfinite(f1) || count + 4 >= MAX_POINTS)
+        below += f1 < least;
+        if (!usable(&x, value) || !(f1 >= least) || count + 4 >= MAX_POINTS)
             continue;
         struct point *p = &points[count++];
         name_point(m, p);
@@ -319,6 +322,9 @@ void report_svg_scatter(const cJSON *result, enum report_x which, FILE *to)
     for (int i = 0; i < count; i++)
         draw_point(to, &points[i]);
     draw_labels(to, points, count);
+    if (below)
+        fprintf(to, "<text class=\"soft halo\" x=\"%d\" y=\"%d\">%d more below</text>\n", LEFT + 6,
+                HEIGHT - BOTTOM - 6, below);
     fputs("</svg>\n", to);
 }
 

@@ -74,7 +74,7 @@ void report_name(const cJSON *model, char *out, size_t size)
     (void)snprintf(out, size, "pruned to %.0f %%, %s", 100.0 * share,
                    !strcmp(kind, "pruned")        ? "FP32"
                    : !strcmp(kind, "pruned_int8") ? "INT8"
-                                                  : "INT8 aware");
+                                                  : "INT8 tuned");
 }
 
 static void cell(char *out, const char *format, double value) __attribute__((format(printf, 2, 0)));
