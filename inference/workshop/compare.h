@@ -34,7 +34,7 @@ struct compare_settings {
     int split;        /* enum dataset_split */
     uint64_t split_seed, seed;
     uint32_t epochs, short_epochs, finetune_epochs, qat_epochs, epoch_windows;
-    uint32_t sweep_windows, taylor_windows, latency_rounds, latency_ms, threads;
+    uint32_t sweep_windows, taylor_windows, latency_rounds, latency_ms;
     uint32_t budget; /* minutes; 0: epochs as they are */
     int quick, plan, fresh, json, quiet;
 };

@@ -138,6 +138,21 @@ char *compare_stage_command(const struct compare *c, const struct compare_stage 
     return text;
 }
 
+/* The contents of every file that an argument names; it may be a list with commas. */
+static void put_files(FILE *to, const char *argument)
+{
+    for (const char *end; *argument; argument = *end ? end + 1 : end) {
+        char path[COMPARE_PATH_BYTES], hash[HASH_BYTES];
+        struct stat status;
+        end = argument + strcspn(argument, ",");
+        (void)snprintf(path, sizeof(path), "%.*s", (int)(end - argument), argument);
+        if (stat(path, &status) < 0 || !S_ISREG(status.st_mode))
+            continue;
+        hash_file(path, hash);
+        fprintf(to, " file:%s", hash);
+    }
+}
+
 /* All that decides the stage's result: program, command, data, and the contents of what it reads.
  * Threads decide nothing. */
 static char *stage_key(const struct compare *c, const struct compare_stage *s)
@@ -154,14 +169,10 @@ static char *stage_key(const struct compare *c, const struct compare_stage *s)
     fprintf(to, "%s %s", NILM_VERSION, command);
     free(command);
     for (int i = 1; i < s->argc; i++) {
-        char hash[HASH_BYTES];
-        const size_t length = strlen(s->argv[i]);
         if (!strcmp(s->argv[i], c->settings.data))
             fprintf(to, " data:%s", c->data_hash);
-        if (length < 5 || strcmp(s->argv[i] + length - 5, ".nilm") || !strcmp(s->argv[i], output))
-            continue;
-        hash_file(s->argv[i], hash);
-        fprintf(to, " file:%s", hash);
+        else if (strcmp(s->argv[i], output) != 0)
+            put_files(to, s->argv[i]);
     }
     if (fclose(to)) {
         free(text);

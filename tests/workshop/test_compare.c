@@ -253,6 +253,19 @@ static void test_records(void **state)
     write_text("eval-valid-base-fp32.done", "{\"key\": 3"); /* the record */
     assert_int_equal(compare_stage_check(c, s), 0);
     assert_int_equal(compare_stage_run(c, s), CLI_DONE);
+    char other[128], list[160]; /* files that options name */
+    snprintf(other, sizeof other, "%s/other", root);
+    snprintf(list, sizeof list, "--any %s,%s", other, other);
+    c->settings.quantize_options = list;
+    compare_plan_clear(c, 0, 0);
+    compare_plan_first(c);
+    s = &c->stages[3]; /* quantize */
+    s->run = counted;
+    write_text("other", "one");
+    assert_int_equal(compare_stage_run(c, s), CLI_DONE);
+    assert_int_equal(compare_stage_check(c, s), 1);
+    write_text("other", "two");
+    assert_int_equal(compare_stage_check(c, s), 0);
     c->settings.split_seed = 1; /* the command */
     compare_plan_clear(c, 0, 0);
     assert_int_equal(compare_stage_check(c, stage_of(c, counted)), 0);
