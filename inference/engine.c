@@ -20,6 +20,7 @@ struct engine {
     size_t buffer_bytes; /* of each of the two activation buffers in the scratch, a multiple of
                             ENGINE_ALIGN */
     size_t scratch_bytes;
+    size_t batch_bytes; /* of each of the two buffers of dense activations of a batch */
     struct engine_plan stream, whole;
     struct kernels_layer layers[MODEL_MAX_LAYERS];
     float levels[MODEL_MAX_CHANNELS][KERNELS_LEVELS]; /* thresholds as kernels want them */
@@ -125,6 +126,17 @@ static size_t count_biases(const struct model *m)
     return n;
 }
 
+/* A batch's inputs or outputs of any dense layer. */
+static size_t batch_bytes(const struct model *m, const struct engine_plan *whole)
+{
+    size_t widest = 0;
+
+    for (uint32_t i = whole->stages + 1; i < m->layer_count; i++)
+        if (m->layers[i].in_channels > widest)
+            widest = m->layers[i].in_channels;
+    return round_up(ENGINE_BATCH * widest);
+}
+
 int engine_create(const struct model *m, uint32_t hop, struct engine **out, char *why,
                   size_t why_size)
 {
@@ -166,6 +178,7 @@ int engine_create(const struct model *m, uint32_t hop, struct engine **out, char
         buffer = e->stream.buffer_bytes;
     e->buffer_bytes = round_up(buffer);
     e->scratch_bytes = 2 * e->buffer_bytes + round_up(m->class_count * sizeof(int32_t));
+    e->batch_bytes = batch_bytes(m, &e->whole);
     pack_levels(e);
     pack_layers(e);
     if (pack_for_kernels(e)) {
@@ -210,6 +223,16 @@ size_t engine_scratch_bytes(const struct engine *e)
     return e->scratch_bytes;
 }
 
+size_t engine_batch_scratch_bytes(const struct engine *e)
+{
+    return e->scratch_bytes + 2 * e->batch_bytes;
+}
+
+uint64_t engine_peak(const struct engine *e, uint32_t rounds)
+{
+    return e->kernels->peak ? e->kernels->peak(rounds) : 0;
+}
+
 /* n input columns from finite samples; watts[-1] is the one before the first. */
 static void make_features(const struct engine *e, const float *watts, size_t n, int8_t *columns)
 {
@@ -229,13 +252,27 @@ static float finite_or_zero(float watts)
     return isfinite(watts) ? watts : 0.0f;
 }
 
-/* The two activation buffers take turns: never the one that x lies in. */
-static int8_t *other_buffer(const struct engine *e, void *scratch, const int8_t *x)
+/* Two activation buffers, of which never the one that x lies in is written. */
+static int8_t *other_buffer(void *buffers, size_t bytes, const int8_t *x)
 {
-    int8_t *first = scratch;
+    int8_t *first = buffers;
 
-    return x == first ? first + e->buffer_bytes : first;
+    return x == first ? first + bytes : first;
 }
+
+/* Who wants to know when a layer is done. */
+struct watcher {
+    engine_mark *mark; /* may be NULL */
+    void *context;
+};
+
+static void tell(const struct watcher *w, uint32_t layer)
+{
+    if (w->mark)
+        w->mark(w->context, (int)layer);
+}
+
+static const struct watcher nobody = {NULL, NULL};
 
 /* Whether stage i and the pool behind it run as one: nothing of what lies between is kept. */
 static int fuses(const struct engine *e, const struct engine_plan *plan, uint32_t i)
@@ -249,14 +286,15 @@ static int fuses(const struct engine *e, const struct engine_plan *plan, uint32_
 /* One turn in front of FLATTEN: x is the end of the input that layer 0 reads, the result all
  * columns of a window. state is only used by a plan that keeps something. */
 static const int8_t *run_stages(const struct engine *e, const struct engine_plan *plan,
-                                unsigned char *state, uint32_t turn, const int8_t *x, void *scratch)
+                                unsigned char *state, uint32_t turn, const int8_t *x, void *scratch,
+                                const struct watcher *watcher)
 {
     for (uint32_t i = 0; i < plan->stages; i++) {
         const struct kernels_layer *weights = &e->layers[i];
         int fused = fuses(e, plan, i);
         const struct model_layer *l = &e->model->layers[i += (uint32_t)fused];
         const struct engine_flow *f = &plan->flow[i + 1];
-        int8_t *y = other_buffer(e, scratch, x);
+        int8_t *y = other_buffer(scratch, e->buffer_bytes, x);
         int8_t *fresh = y + f->slot_bytes;
         unsigned char *slot = NULL;
 
@@ -272,27 +310,34 @@ static const int8_t *run_stages(const struct engine *e, const struct engine_plan
             e->kernels->maxpool(x, f->fresh, l->out_channels, l->pool, fresh);
         if (f->kept)
             memcpy(slot, y + (size_t)f->fresh * l->out_channels, f->slot_bytes);
+        tell(watcher, i);
         x = y;
     }
     return x;
 }
 
-/* The dense layers, from all columns of a window to logits. */
-static void run_dense(const struct engine *e, const struct engine_plan *plan, const int8_t *x,
-                      void *scratch, float *logits)
+/* The dense layers, from all columns of a window to logits; for `count` windows at once, which are
+ * the columns then. logits[i] are those of window i. */
+static void run_dense(const struct engine *e, const int8_t *x, size_t count, void *buffers,
+                      size_t buffer_bytes, void *scratch, float *const *logits,
+                      const struct watcher *watcher)
 {
     const struct model *m = e->model;
     const struct model_layer *last = &m->layers[m->layer_count - 1];
     int32_t *sums = (int32_t *)((unsigned char *)scratch + 2 * e->buffer_bytes);
 
-    for (uint32_t i = plan->stages + 1; i + 1 < m->layer_count; i++) {
-        int8_t *y = other_buffer(e, scratch, x);
-        e->kernels->rows(&e->layers[i], x, 1, y);
+    for (uint32_t i = e->whole.stages + 1; i + 1 < m->layer_count; i++) {
+        int8_t *y = other_buffer(buffers, buffer_bytes, x);
+        e->kernels->rows(&e->layers[i], x, count, y);
+        tell(watcher, i);
         x = y;
     }
-    e->kernels->sums(&e->layers[m->layer_count - 1], x, sums);
-    for (uint32_t o = 0; o < m->class_count; o++)
-        logits[o] = (float)sums[o] * last->logit_scale[o];
+    for (size_t i = 0; i < count; i++, x += last->in_channels) {
+        e->kernels->sums(&e->layers[m->layer_count - 1], x, sums);
+        for (uint32_t o = 0; o < m->class_count; o++)
+            logits[i][o] = (float)sums[o] * last->logit_scale[o];
+    }
+    tell(watcher, m->layer_count - 1);
 }
 
 void engine_reset(const struct engine *e, void *state)
@@ -304,7 +349,8 @@ void engine_reset(const struct engine *e, void *state)
     s->warm_left = e->warm_turns;
 }
 
-int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits)
+/* Takes a sample. Returns all columns of a window, in scratch, when a result is due, else NULL. */
+static const int8_t *take(const struct engine *e, void *state, void *scratch, float watts)
 {
     const struct engine_plan *plan = &e->stream;
     const struct engine_flow *input = &plan->flow[0];
@@ -322,24 +368,64 @@ int engine_push(const struct engine *e, void *state, void *scratch, float watts,
     s->last = watts;
     s->started = 1;
     if (++s->fill < full)
-        return 0;
+        return NULL;
 
     x = samples + (size_t)(full - plan->tail - input->fresh - input->kept) * channels;
-    x = run_stages(e, plan, state, s->turn, x, scratch);
-    if (s->warm_left == 0)
-        run_dense(e, plan, x, scratch, logits);
+    x = run_stages(e, plan, state, s->turn, x, scratch, &nobody);
+    if (plan->stages == 0) { /* x is in the state, which moves on */
+        memcpy(scratch, x, (size_t)plan->columns[0] * channels);
+        x = scratch;
+    }
     memmove(samples, samples + (size_t)e->hop * channels, (size_t)plan->history * channels);
     s->fill = plan->history;
     s->turn = (s->turn + 1) % plan->turns;
     if (s->warm_left == 0)
-        return 1;
+        return x;
     s->warm_left--;
-    return 0;
+    return NULL;
 }
 
-void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits)
+int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits)
 {
+    const int8_t *x = take(e, state, scratch, watts);
+
+    if (!x)
+        return 0;
+    run_dense(e, x, 1, scratch, e->buffer_bytes, scratch, &logits, &nobody);
+    return 1;
+}
+
+size_t engine_push_many(const struct engine *e, void *const *states, size_t count, void *scratch,
+                        const float *watts, float *logits, uint8_t *due)
+{
+    const struct model_layer *flat = &e->model->layers[e->whole.stages];
+    size_t row = (size_t)flat->in_columns * flat->in_channels, waiting = 0, results = 0;
+    int8_t *batch = (int8_t *)scratch + e->scratch_bytes;
+    float *to[ENGINE_BATCH];
+
+    for (size_t i = 0; i < count; i++) {
+        const int8_t *x = take(e, states[i], scratch, watts[i]);
+
+        due[i] = x != NULL;
+        if (x) {
+            memcpy(batch + waiting * row, x, row);
+            to[waiting++] = logits + i * e->model->class_count;
+            results++;
+        }
+        if (waiting == ENGINE_BATCH || (waiting && i + 1 == count)) {
+            run_dense(e, batch, waiting, batch, e->batch_bytes, scratch, to, &nobody);
+            waiting = 0;
+        }
+    }
+    return results;
+}
+
+void engine_run_marked(const struct engine *e, void *scratch, const float *watts, float *logits,
+                       engine_mark *mark, void *context)
+{
+    const struct watcher watcher = {mark, context};
     uint32_t columns = e->whole.columns[0];
+    const int8_t *x;
     int8_t *input = scratch;
     float block[1 + FEATURE_BLOCK];
 
@@ -350,7 +436,14 @@ void engine_run(const struct engine *e, void *scratch, const float *watts, float
             block[i] = finite_or_zero(watts[t + i]);
         make_features(e, block + 1, n, input + (size_t)t * e->model->channel_count);
     }
-    run_dense(e, &e->whole, run_stages(e, &e->whole, NULL, 0, input, scratch), scratch, logits);
+    tell(&watcher, UINT32_MAX);
+    x = run_stages(e, &e->whole, NULL, 0, input, scratch, &watcher);
+    run_dense(e, x, 1, scratch, e->buffer_bytes, scratch, &logits, &watcher);
+}
+
+void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits)
+{
+    engine_run_marked(e, scratch, watts, logits, NULL, NULL);
 }
 
 int engine_selftest(const struct engine *e)

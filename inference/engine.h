@@ -50,9 +50,30 @@ void engine_reset(const struct engine *e, void *state);
  * itself (difference 0). */
 int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits);
 
+/* engine_push for `count` meters, one sample each: watts[i] goes to states[i], and where a result
+ * is due, due[i] becomes 1 and logits[i * class_count] on is written, else 0. All states must be
+ * different. Dense layers run for up to ENGINE_BATCH meters at once, so their weights are read once
+ * for all of them; the results are engine_push's, bit for bit. scratch:
+ * engine_batch_scratch_bytes. Returns how many results there are. */
+size_t engine_push_many(const struct engine *e, void *const *states, size_t count, void *scratch,
+                        const float *watts, float *logits, uint8_t *due);
+size_t engine_batch_scratch_bytes(const struct engine *e);
+#define ENGINE_BATCH 8u
+
 /* One whole window: watts [window + 1], the first being the predecessor of the window; logits
  * [class_count]. */
 void engine_run(const struct engine *e, void *scratch, const float *watts, float *logits);
+
+/* engine_run for measuring: calls mark when a layer is done, -1 being the input. A convolution and
+ * the pool behind it that run as one are done together; the call then names the pool. */
+typedef void engine_mark(void *context, int layer);
+void engine_run_marked(const struct engine *e, void *scratch, const float *watts, float *logits,
+                       engine_mark *mark, void *context);
+
+/* As many multiply-accumulates as the kernel set's instructions can do, on registers alone,
+ * `rounds` times a few dozen. Returns how many they were, or 0 when the set has no such loop. Their
+ * time is the peak that a model's may be compared with. */
+uint64_t engine_peak(const struct engine *e, uint32_t rounds);
 
 /* Logits to probabilities with the model's head, in place allowed. Own exp() on IEEE doubles: the
  * same bits everywhere. */

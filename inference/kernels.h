@@ -64,6 +64,10 @@ struct kernels {
     /* y[i * stride] = the number of thresholds <= x[i], minus 128. table [KERNELS_LEVELS]; x holds
      * no NaN. */
     void (*levels)(const float *table, const float *x, size_t n, size_t stride, int8_t *y);
+
+    /* Does as many multiply-accumulates as the set's instructions can, on registers alone, and
+     * returns how many. NULL in sets without such a loop. */
+    uint64_t (*peak)(uint32_t rounds);
 };
 
 /* The set to use. name: NULL or "" for the best one that the processor has, else a set's name.

@@ -22,7 +22,7 @@ struct spread {
     __m256i x, magnitude;
 };
 
-static void tile_fill(struct tile *t, const int8_t *x, size_t n)
+NOINLINE void tile_fill(struct tile *t, const int8_t *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         t->x[i] = (uint8_t)x[i];
@@ -48,6 +48,10 @@ INLINE reg dot(reg acc, struct spread x, reg w)
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
+/* Without the signs. */
+#define PEAK_DOT(acc, x, w)                                                                        \
+    _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)))
+
 #include "inference/kernels_x86.inc"
 
 const struct kernels kernels_avx2 = {.name = "avx2",
@@ -57,4 +61,5 @@ const struct kernels kernels_avx2 = {.name = "avx2",
                                      .rows_pooled = rows_pooled,
                                      .sums = sums,
                                      .maxpool = maxpool,
-                                     .levels = levels};
+                                     .levels = levels,
+                                     .peak = peak};

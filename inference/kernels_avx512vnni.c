@@ -6,6 +6,7 @@
 #define X512
 #include "inference/kernels_vnni.inc"
 
+#define PEAK_DOT _mm512_dpbusd_epi32
 #define MAX_NW 4
 #define COLS_1 8
 #define COLS_2 6
@@ -26,4 +27,5 @@ const struct kernels kernels_avx512vnni = {.name = "avx512vnni",
                                            .rows_pooled = rows_pooled,
                                            .sums = sums,
                                            .maxpool = maxpool,
-                                           .levels = levels};
+                                           .levels = levels,
+                                           .peak = peak};

@@ -6,6 +6,7 @@
 #endif
 #include "inference/kernels_vnni.inc"
 
+#define PEAK_DOT _mm256_dpbusd_avx_epi32
 #define MAX_NW 3
 #define COLS_1 6
 #define COLS_2 6
@@ -25,4 +26,5 @@ const struct kernels kernels_avxvnni = {.name = "avxvnni",
                                         .rows_pooled = rows_pooled,
                                         .sums = sums,
                                         .maxpool = maxpool,
-                                        .levels = levels};
+                                        .levels = levels,
+                                        .peak = peak};

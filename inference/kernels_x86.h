@@ -6,6 +6,7 @@
  * - struct tile: a piece of x in the form the products want, and tile_fill, which makes it
  * - struct spread: four bytes of a tile in every 32-bit lane, and spread, which loads it
  * - dot(acc, x, w): each 32-bit lane of acc plus the four products of its bytes, exactly
+ * - PEAK_DOT(acc, x, w): the same or what is faster with any x and w, for peak()
  * - X_OFFSET: what tile_fill adds to x; the packed bias takes it out again
  * - MAX_NW: the most vectors of outputs in a block
  * - COLS_1, COLS_2, COLS_3 (up to MAX_NW): columns summed at once for a block of so many vectors,
@@ -44,10 +45,18 @@ typedef __m256i reg;
 #define CHUNK 24u /* columns summed before re-quantization; a multiple of 2 and of all COLS */
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef X512
+#define OPAQUE(v) __asm__ volatile("" : "+v"(v))
+#else
+#define OPAQUE(v) __asm__ volatile("" : "+x"(v))
+#endif
+/* One copy of each: compilers would make several for constant arguments. */
 #ifdef __clang__
+#define NOINLINE static __attribute__((noinline))
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
-#define UNROLL _Pragma("GCC unroll 8")
+#define NOINLINE static __attribute__((noinline, noclone))
+#define UNROLL _Pragma("GCC unroll 12")
 #endif
 
 #endif

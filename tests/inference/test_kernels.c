@@ -2,7 +2,8 @@
  * and extreme numbers, rows longer than a tile among them. Blocks are allocated to size, so that
  * reading past an end is seen under sanitizers.
  *
- * The random problems' first seed is NILM_SEED, or 1; a failure names the seed of its problem. */
+ * The random problems' first seed is NILM_SEED, or 1, and their number NILM_CASES, or 20000; a
+ * failure names the seed of its problem. */
 #include <errno.h>
 #include <math.h>
 #include <setjmp.h>
@@ -217,13 +218,13 @@ static void test_large_products(void **state)
 
 static void test_random_products(void **state)
 {
-    enum { PROBLEMS = 20000 };
-    const char *text = getenv("NILM_SEED");
+    const char *text = getenv("NILM_SEED"), *cases = getenv("NILM_CASES");
     uint64_t first = text ? strtoull(text, NULL, 10) : 1;
+    uint64_t problems = cases ? strtoull(cases, NULL, 10) : 20000;
     unsigned checked = 0;
 
     (void)state;
-    for (uint64_t seed = first; seed < first + PROBLEMS; seed++) {
+    for (uint64_t seed = first; seed < first + problems; seed++) {
         uint64_t s = seed;
         uint32_t widest = random_below(&s, 8) ? 20 : 70;
         uint32_t stride = 1 + random_below(&s, widest), taps = 1 + random_below(&s, 7);
@@ -235,8 +236,9 @@ static void test_random_products(void **state)
         checked += check(&p, seed);
         destroy(&p);
     }
-    printf("%d problems, seeds %llu to %llu, %u runs of kernel sets\n", PROBLEMS,
-           (unsigned long long)first, (unsigned long long)first + PROBLEMS - 1, checked);
+    printf("%llu problems, seeds %llu to %llu, %u runs of kernel sets\n",
+           (unsigned long long)problems, (unsigned long long)first,
+           (unsigned long long)(first + problems - 1), checked);
 }
 
 static void test_maxpool(void **state)
