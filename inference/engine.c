@@ -28,7 +28,8 @@ struct engine {
     int32_t bias[]; /* folded, of all layers */
 };
 
-/* Beginning of a meter's state; the input buffer and the layers' slots follow. */
+/* Beginning of a meter's state; the input buffer, in the same cache line, and the layers' slots
+ * follow. */
 struct stream {
     uint32_t fill;      /* samples in the input buffer */
     uint32_t turn;      /* 0..turns-1: which phases are due */
@@ -170,8 +171,7 @@ int engine_create(const struct model *m, uint32_t hop, struct engine **out, char
     e->hop = hop ? hop : m->hop;
     e->first_turn = m->window % e->hop ? m->window % e->hop : e->hop;
     e->warm_turns = (m->window - e->first_turn) / e->hop;
-    e->state_bytes =
-        round_up(engine_plan_stream(m, e->hop, round_up(sizeof(struct stream)), &e->stream));
+    e->state_bytes = round_up(engine_plan_stream(m, e->hop, sizeof(struct stream), &e->stream));
     engine_plan_whole(m, &e->whole);
     buffer = e->whole.buffer_bytes;
     if (e->stream.buffer_bytes > buffer)
@@ -357,7 +357,7 @@ static const int8_t *take(const struct engine *e, void *state, void *scratch, fl
     uint32_t channels = e->model->channel_count;
     uint32_t full = plan->history + e->hop;
     struct stream *s = state;
-    int8_t *samples = (int8_t *)state + round_up(sizeof(*s));
+    int8_t *samples = (int8_t *)state + sizeof(*s);
     const int8_t *x;
     float pair[2];
 
@@ -395,8 +395,20 @@ int engine_push(const struct engine *e, void *state, void *scratch, float watts,
     return 1;
 }
 
+/* Asks for a state from memory while another meter's is worked on: all of it for a whole hop, its
+ * beginning for a sample or two. */
+static void fetch_ahead(const struct engine *e, const void *state, size_t samples)
+{
+    size_t bytes = (1 + samples) * ENGINE_ALIGN;
+
+    if (bytes > e->state_bytes)
+        bytes = e->state_bytes;
+    for (size_t at = 0; at < bytes; at += ENGINE_ALIGN)
+        __builtin_prefetch((const char *)state + at, 1);
+}
+
 size_t engine_push_many(const struct engine *e, void *const *states, size_t count, void *scratch,
-                        const float *watts, float *logits, uint8_t *due)
+                        const float *watts, size_t samples, float *logits, uint8_t *due)
 {
     const struct model_layer *flat = &e->model->layers[e->whole.stages];
     size_t row = (size_t)flat->in_columns * flat->in_channels, waiting = 0, results = 0;
@@ -404,12 +416,17 @@ size_t engine_push_many(const struct engine *e, void *const *states, size_t coun
     float *to[ENGINE_BATCH];
 
     for (size_t i = 0; i < count; i++) {
-        const int8_t *x = take(e, states[i], scratch, watts[i]);
+        due[i] = 0;
+        if (i + 1 < count)
+            fetch_ahead(e, states[i + 1], samples);
+        for (size_t n = 0; n < samples; n++) {
+            const int8_t *x = take(e, states[i], scratch, watts[i * samples + n]);
 
-        due[i] = x != NULL;
-        if (x) {
+            if (!x)
+                continue;
             memcpy(batch + waiting * row, x, row);
             to[waiting++] = logits + i * e->model->class_count;
+            due[i] = 1;
             results++;
         }
         if (waiting == ENGINE_BATCH || (waiting && i + 1 == count)) {

@@ -50,13 +50,14 @@ void engine_reset(const struct engine *e, void *state);
  * itself (difference 0). */
 int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits);
 
-/* engine_push for `count` meters, one sample each: watts[i] goes to states[i], and where a result
- * is due, due[i] becomes 1 and logits[i * class_count] on is written, else 0. All states must be
- * different. Dense layers run for up to ENGINE_BATCH meters at once, so their weights are read once
- * for all of them; the results are engine_push's, bit for bit. scratch:
- * engine_batch_scratch_bytes. Returns how many results there are. */
+/* engine_push for `count` meters, each with its next `samples` (1..hop) samples: watts[i * samples]
+ * on go to states[i], and where a result is due among them (never two), due[i] becomes 1 and
+ * logits[i * class_count] on is written, else 0. All states must be different. Dense layers run for
+ * up to ENGINE_BATCH meters at once, so their weights are read once for all of them; the results
+ * are engine_push's, bit for bit. More samples at a time mean that a state is fetched from memory
+ * less often. scratch: engine_batch_scratch_bytes. Returns how many results there are. */
 size_t engine_push_many(const struct engine *e, void *const *states, size_t count, void *scratch,
-                        const float *watts, float *logits, uint8_t *due);
+                        const float *watts, size_t samples, float *logits, uint8_t *due);
 size_t engine_batch_scratch_bytes(const struct engine *e);
 #define ENGINE_BATCH 8u
 

@@ -167,10 +167,11 @@ static void test_article(void **state)
  * at the same samples. More are due at once than a batch takes, and fewer. */
 static void check_many(const struct model *m, uint32_t hop, uint64_t seed)
 {
-    enum { METERS = 21, SAMPLES = 450 };
+    enum { METERS = 21, SAMPLES = 600, MOST = 40 };
+    size_t samples;
     struct engine *e = create(m, hop);
     uint32_t classes = m->class_count;
-    float *watts = malloc(METERS * sizeof(float)), *one = malloc(classes * sizeof(float));
+    float *watts = malloc(METERS * MOST * sizeof(float)), *one = malloc(classes * sizeof(float));
     float *all = malloc(METERS * classes * sizeof(float));
     void *scratch = memory(engine_scratch_bytes(e)), *many = memory(engine_batch_scratch_bytes(e));
     void *single[METERS], *batched[METERS];
@@ -187,15 +188,18 @@ static void check_many(const struct model *m, uint32_t hop, uint64_t seed)
         }
         memcpy(batched[i], single[i], engine_state_bytes(e));
     }
-    for (uint32_t n = 0; n < SAMPLES; n++) {
-        size_t results = 0;
+    for (uint32_t n = 0; n < SAMPLES; n += (uint32_t)samples) {
+        size_t results = 0, got;
 
-        random_watts(&s, watts, METERS);
+        samples = 1 + random_below(&s, engine_hop(e) < MOST ? engine_hop(e) : MOST);
+        random_watts(&s, watts, (uint32_t)(METERS * samples));
         memset(many, 0x5a, engine_batch_scratch_bytes(e));
-        size_t got = engine_push_many(e, batched, METERS, many, watts, all, due);
+        got = engine_push_many(e, batched, METERS, many, watts, samples, all, due);
         for (uint32_t i = 0; i < METERS; i++) {
-            int expected = engine_push(e, single[i], scratch, watts[i], one);
+            int expected = 0;
 
+            for (size_t k = 0; k < samples; k++)
+                expected += engine_push(e, single[i], scratch, watts[i * samples + k], one);
             if (due[i] != expected ||
                 (expected && memcmp(one, all + i * classes, classes * sizeof(float)) != 0))
                 fail_msg("seed %llu hop %u: meter %u differs at sample %u",

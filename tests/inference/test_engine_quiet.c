@@ -140,7 +140,7 @@ static int use(const struct meter *x)
     for (uint32_t i = 0; i < 700; i++) {
         uint8_t due;
         results += (int)engine_push_many(x->e, &x->state, 1, x->scratch,
-                                         &x->watts[i % x->m->window], logits, &due);
+                                         &x->watts[i % x->m->window], 1, logits, &due);
     }
     return results;
 }

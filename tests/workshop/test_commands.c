@@ -370,6 +370,25 @@ static void test_bench(void **state)
                                        "1", "--round-ms", "1", NULL});
     assert_int_equal(run_number(o, "hop_samples"), 1);
     cJSON_Delete(o);
+    o = run_json(workshop_bench,
+                 (const char *const[]){"--model", model_path, "--json", "--hops", "1,3", "--meters",
+                                       "11", "--rounds", "1", "--round-ms", "1", NULL});
+    double macs = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItem(o, "layers")) macs += run_number(item, "macs");
+    assert_true(macs == 3);
+    const cJSON *hops = cJSON_GetObjectItem(o, "hops");
+    assert_int_equal(cJSON_GetArraySize(hops), 2);
+    assert_int_equal(run_number(cJSON_GetArrayItem(hops, 1), "hop_samples"), 3);
+    assert_true(run_number(o, "full_us_p99") >= run_number(o, "full_us"));
+    assert_true(run_number(o, "batch_us") > 0 && run_number(o, "single_us") > 0 &&
+                run_number(o, "start_us") > run_number(o, "load_us"));
+    cJSON_Delete(o);
+    char *text;
+    assert_int_equal(run_text(workshop_bench, &text,
+                              (const char *const[]){"--model", model_path, "--hops", "0", NULL}),
+                     CLI_USAGE);
+    free(text);
 }
 
 static void test_inspect(void **state)
