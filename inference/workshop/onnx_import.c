@@ -2,6 +2,7 @@
 #include "inference/workshop/onnx.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,6 +270,14 @@ static int read_graph(struct onnx_graph *g, const Onnx__ModelProto *m)
     return rc;
 }
 
+static int are_finite(const float *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return 0;
+    return 1;
+}
+
 static int make_net(struct onnx_graph *g, struct net **out)
 {
     struct net_layer shapes[MODEL_MAX_LAYERS];
@@ -287,6 +296,12 @@ static int make_net(struct onnx_graph *g, struct net **out)
             continue;
         memcpy((*out)->params + l->weights, from->weights, l->weight_count * sizeof(float));
         memcpy((*out)->params + l->bias, from->bias, l->out_channels * sizeof(float));
+        if (!are_finite(from->weights, l->weight_count) || !are_finite(from->bias, l->out_channels))
+            rc = onnx_graph_refuse(g, "layer \"%s\" has weights that are not finite", l->name);
+    }
+    if (rc) {
+        net_free(*out);
+        *out = NULL;
     }
     return rc;
 }

@@ -193,6 +193,26 @@ static void test_norm_before_pool(void **state)
     }
 }
 
+/* Found by fuzzing: such weights came in, and only writing the model refused them, without a name.
+ */
+static void test_weights_not_finite(void **state)
+{
+    (void)state;
+    static const float odd[] = {NAN, INFINITY, -INFINITY};
+    for (size_t i = 0; i < 6; i++) {
+        const float conv[4] = {1, i < 3 ? odd[i] : 2, 3, 4}, bias[2] = {1, i < 3 ? 2 : odd[i - 3]};
+        struct pb g = {0};
+        lib_onnx_begin_file(&g, "1,1,1,4");
+        pb_onnx_tensor(&g, "w_odd", "2,1,1,2", conv);
+        pb_onnx_tensor(&g, "b_odd", "2", bias);
+        pb_onnx_node(&g, "Conv", "c1", "x,w_odd,b_odd", "c", NULL);
+        pb_onnx_node(&g, "MaxPool", "p1", "c", "p", "kernel_shape=1,3;strides=1,3");
+        end_pooled(&g);
+        struct pb file = pb_onnx_model(&g, 13);
+        lib_onnx_expect_refused(&file, "layer \"conv1\" has weights that are not finite");
+    }
+}
+
 static void test_norm_without_a_place(void **state)
 {
     (void)state;
@@ -560,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_norm_behind_pool),
         cmocka_unit_test(test_norm_before_pool),
         cmocka_unit_test(test_norm_without_a_place),
+        cmocka_unit_test(test_weights_not_finite),
         cmocka_unit_test(test_norm_of_inputs),
         cmocka_unit_test(test_constants_of_units),
         cmocka_unit_test(test_keras),

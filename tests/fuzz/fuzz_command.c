@@ -1,0 +1,58 @@
+/* fuzz_command.c - commands from the broker or the control socket: any bytes get a reply, the reply
+ * is one JSON object that says ok or error, and what reaches the agent was checked. */
+#include "agent/command.h"
+
+#include <errno.h>
+
+#include "fuzz/fuzz.h"
+#include "transport/topic.h"
+
+static cJSON *object(void *context)
+{
+    cJSON *o = cJSON_CreateObject();
+
+    (void)context;
+    cJSON_AddStringToObject(o, "state", "running");
+    return o;
+}
+
+static int rollback(void *context, char *why, size_t why_size)
+{
+    (void)context;
+    snprintf(why, why_size, "there is no previous model");
+    return -ENOENT;
+}
+
+static int forget(void *context, const char *meter, const char *appliance, char *why,
+                  size_t why_size)
+{
+    (void)context;
+    (void)why;
+    (void)why_size;
+    FUZZ_CHECK(meter && strlen(meter) < COMMAND_MAX_BYTES);
+    FUZZ_CHECK(!appliance || strlen(appliance) < COMMAND_MAX_BYTES);
+    return 2;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct command_target target = {NULL, object, object, rollback, forget};
+    char *exact = malloc(size ? size : 1), *reply;
+    const char *end;
+    cJSON *json, *ok;
+
+    FUZZ_CHECK(exact);
+    if (size)
+        memcpy(exact, data, size);
+    reply = command_run(&target, exact, size);
+    FUZZ_CHECK(reply);
+    json = cJSON_ParseWithOpts(reply, &end, 1);
+    FUZZ_CHECK(cJSON_IsObject(json));
+    ok = cJSON_GetObjectItemCaseSensitive(json, "ok");
+    FUZZ_CHECK(cJSON_IsBool(ok));
+    FUZZ_CHECK(cJSON_IsTrue(ok) != cJSON_IsString(cJSON_GetObjectItemCaseSensitive(json, "error")));
+    cJSON_Delete(json);
+    free(reply);
+    free(exact);
+    return 0;
+}
