@@ -246,7 +246,8 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
     m->config = config;
     if (settings.quality == EVENT_CLOCK && agent_unix_ms() < CLOCK_SET_MS)
         settings.quality = EVENT_UNSET;
-    if (meter_create(&settings, updater_engine(a->updater), &sink, &memory, &m->meter) < 0) {
+    if (meter_create(&settings, updater_engine(a->updater), &sink, &memory, a->shared, &m->meter) <
+        0) {
         snprintf(m->failure, sizeof m->failure, "out of memory");
         return -ENOMEM;
     }
@@ -266,7 +267,7 @@ static int open_meters(struct agent *a)
 {
     size_t usable = 0;
     a->meters = calloc(a->config->meter_count, sizeof *a->meters);
-    if (!a->meters)
+    if (!a->meters || meter_shared_create(&a->shared) < 0)
         return AGENT_RETRY;
     a->meter_count = a->config->meter_count;
     for (size_t i = 0; i < a->meter_count; i++) {
@@ -364,6 +365,7 @@ void agent_stop(struct agent *a)
         source_destroy(a->meters[i].source);
         meter_destroy(a->meters[i].meter);
     }
+    meter_shared_destroy(a->shared);
     journal_destroy(a->journal);
     a->journal = NULL;
     publisher_stop(a->publisher, last);

@@ -50,6 +50,7 @@ struct agent {
     struct publisher *publisher; /* NULL: no broker configured */
     struct control *control;
     struct command_target commands;
+    struct meter_shared *shared; /* by all meters */
     struct agent_meter *meters;
     size_t meter_count;
     int stop;         /* a signal asked for it, or all is done */

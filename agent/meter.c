@@ -33,14 +33,19 @@ struct saved {
 };
 static_assert(sizeof(struct saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
 
+struct meter_shared {
+    struct meter_scratch scratch;
+    struct outcome outcome; /* being put together */
+};
+
 struct meter {
+    struct meter_shared *shared;
     struct meter_config config;
     struct detector_config detection;
     struct outcome_sink sink;
     struct meter_memory memory;
     struct meter_window window;
     struct saved saved;
-    struct outcome outcome; /* being put together */
     int64_t prime_ms;       /* readings up to this time only prime; INT64_MIN: none */
     uint32_t prime_repeats; /* how many with this very time */
     int64_t last_ms;        /* of the last reading, primed or not; INT64_MIN: none */
@@ -59,14 +64,29 @@ static const struct model *model_of(const struct meter *m)
     return m->window.engine ? engine_model(m->window.engine) : NULL;
 }
 
+int meter_shared_create(struct meter_shared **out)
+{
+    *out = calloc(1, sizeof(**out));
+    return *out ? 0 : -ENOMEM;
+}
+
+void meter_shared_destroy(struct meter_shared *s)
+{
+    if (!s)
+        return;
+    meter_scratch_free(&s->scratch);
+    free(s);
+}
+
 int meter_create(const struct meter_config *config, const struct engine *engine,
                  const struct outcome_sink *sink, const struct meter_memory *memory,
-                 struct meter **out)
+                 struct meter_shared *shared, struct meter **out)
 {
     *out = NULL;
     struct meter *m = calloc(1, sizeof(*m));
     if (!m)
         return -ENOMEM;
+    m->shared = shared;
     m->config = *config;
     m->detection =
         (struct detector_config){config->on_w,       config->off_w,      config->min_on_ms,
@@ -79,7 +99,7 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
     detector_init(&m->saved.detector);
     identify_init(&m->saved.identify);
     anomaly_init(&m->saved.anomaly, config->name);
-    int rc = meter_window_init(&m->window, engine, config->max_gap_ms);
+    int rc = meter_window_init(&m->window, engine, config->max_gap_ms, &shared->scratch);
     if (rc) {
         free(m);
         return rc;
@@ -157,17 +177,23 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
     recall(m);
 }
 
+/* Events, alerts and the routine are written when there are any: clearing all of it would cost more
+ * than the rest of a reading. */
 static void begin_outcome(struct meter *m)
 {
-    memset(&m->outcome, 0, sizeof(m->outcome));
-    m->outcome.meter = m->config.name;
+    struct outcome *o = &m->shared->outcome;
+    o->meter = m->config.name;
+    o->progress_ms = 0;
+    o->event_count = o->alert_count = o->has_routine = 0;
+    o->state = NULL;
+    o->state_bytes = 0;
 }
 
 /* Hands the outcome over when there is one. The sink answers for it from then on: it stores,
  * queues, or counts it lost. */
 static void end_outcome(struct meter *m)
 {
-    struct outcome *o = &m->outcome;
+    struct outcome *o = &m->shared->outcome;
     if (!o->event_count && !o->alert_count)
         return;
     o->progress_ms = m->saved.detector.started ? m->saved.detector.last_ms : 0;
@@ -181,15 +207,16 @@ static void end_outcome(struct meter *m)
 
 static struct alert *alert_room(struct meter *m)
 {
-    return &m->outcome.alerts[m->outcome.alert_count];
+    return &m->shared->outcome.alerts[m->shared->outcome.alert_count];
 }
 
 static void add_event(struct meter *m, enum event_type type, const struct detector_run *run)
 {
-    struct outcome *o = &m->outcome;
+    struct outcome *o = &m->shared->outcome;
     if (o->event_count == OUTCOME_EVENTS)
         return;
     struct event *e = &o->events[o->event_count++];
+    memset(e, 0, sizeof(*e));
     e->type = type;
     snprintf(e->appliance, sizeof(e->appliance), "%s", m->saved.identify.name);
     e->confidence = m->saved.identify.confidence;
@@ -215,13 +242,13 @@ static const uint32_t end_looks[] = {1, 2, 4};
 
 static int use_result(struct meter *m, double factor)
 {
-    return identify_add(&m->saved.identify, model_of(m), m->window.probabilities,
-                        m->window.weight * factor);
+    const struct meter_scratch *s = &m->shared->scratch;
+    return identify_add(&m->saved.identify, model_of(m), s->probabilities, s->weight * factor);
 }
 
 static void run_ended(struct meter *m, const struct detector_run *run)
 {
-    struct outcome *o = &m->outcome;
+    struct outcome *o = &m->shared->outcome;
     int learned = 0;
     for (size_t i = 0; i < sizeof(end_looks) / sizeof(end_looks[0]); i++) {
         if (meter_window_look(&m->window, m->window.window / 8 * end_looks[i]))
@@ -261,7 +288,7 @@ static void pass(struct meter *m, int64_t t_ms)
     if (detector_pass(d, &m->detection, t_ms, &run) == DETECTOR_OFF)
         run_ended(m, &run);
     if (silent && is_trace(m))
-        m->outcome.alert_count +=
+        m->shared->outcome.alert_count +=
             anomaly_silent(&m->saved.anomaly, d->last_ms, m->config.silence_ms, alert_room(m));
 }
 
@@ -283,8 +310,8 @@ static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
         recall(m);
     if (change != DETECTOR_ON && renamed)
         add_event(m, EVENT_IDENTIFIED, &run);
-    m->outcome.alert_count += anomaly_running(&m->saved.anomaly, &m->routine,
-                                              m->saved.identify.name, &run, alert_room(m));
+    m->shared->outcome.alert_count += anomaly_running(&m->saved.anomaly, &m->routine,
+                                                      m->saved.identify.name, &run, alert_room(m));
 }
 
 /* Whether the reading was consumed in an earlier life. */
@@ -339,7 +366,7 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
     }
     begin_outcome(m);
     pass(m, t_ms);
-    m->outcome.alert_count += anomaly_heard(&m->saved.anomaly, t_ms, alert_room(m));
+    m->shared->outcome.alert_count += anomaly_heard(&m->saved.anomaly, t_ms, alert_room(m));
     m->saved.repeats = d->started && d->last_ms == t_ms ? m->saved.repeats + 1 : 1;
     int renamed = look(m, t_ms, watts, 0);
     detect(m, t_ms, watts, renamed);
@@ -361,7 +388,7 @@ void meter_tick(struct meter *m, int64_t now_ms)
     begin_outcome(m);
     if (detector_pass(d, &m->detection, now_ms, &run) == DETECTOR_OFF)
         run_ended(m, &run);
-    m->outcome.alert_count +=
+    m->shared->outcome.alert_count +=
         anomaly_silent(&m->saved.anomaly, since, m->config.silence_ms, alert_room(m));
     end_outcome(m);
 }
@@ -380,7 +407,7 @@ void meter_finish(struct meter *m)
 int meter_set_engine(struct meter *m, const struct engine *engine)
 {
     struct meter_window fresh;
-    int rc = meter_window_init(&fresh, engine, m->config.max_gap_ms);
+    int rc = meter_window_init(&fresh, engine, m->config.max_gap_ms, &m->shared->scratch);
     if (rc)
         return rc;
     meter_window_prime(&fresh, &m->window);

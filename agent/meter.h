@@ -33,11 +33,17 @@ struct meter_memory {
 
 struct meter;
 
+/* What the meters of one thread share: memory that is needed only during a call. It must outlive
+ * them. 0 or -ENOMEM. */
+struct meter_shared;
+int meter_shared_create(struct meter_shared **out);
+void meter_shared_destroy(struct meter_shared *s);
+
 /* engine may be NULL (no model yet): switchings are still reported, as unknown. It must outlive the
  * meter or be replaced first. */
 int meter_create(const struct meter_config *config, const struct engine *engine,
                  const struct outcome_sink *sink, const struct meter_memory *memory,
-                 struct meter **out);
+                 struct meter_shared *shared, struct meter **out);
 void meter_destroy(struct meter *m);
 
 /* Goes on where the last committed outcome left off. open: the run still open, or NULL. state: as
@@ -77,7 +83,7 @@ struct meter_status { /* counters are since meter_create */
     uint64_t samples;  /* of the grid */
     uint64_t dropped;  /* ran backwards */
     uint64_t gaps, events, inferences, engine_swaps;
-    uint64_t memory_bytes;
+    uint64_t memory_bytes; /* of this meter alone */
 };
 void meter_get_status(const struct meter *m, struct meter_status *out);
 

@@ -9,40 +9,63 @@
 #define DEFAULT_WINDOW 512u
 #define FULL_SHARE_SAMPLES 16.0 /* active samples that make a window count fully */
 
-static void *take_aligned(struct meter_window *w, size_t size)
+void meter_scratch_free(struct meter_scratch *s)
 {
-    size_t rounded = (size + ENGINE_ALIGN - 1) / ENGINE_ALIGN * ENGINE_ALIGN;
-    w->bytes += rounded;
-    return aligned_alloc(ENGINE_ALIGN, rounded ? rounded : ENGINE_ALIGN);
+    free(s->engine);
+    free(s->flat);
+    memset(s, 0, sizeof(*s));
 }
 
-static void *take(struct meter_window *w, size_t count, size_t size)
+static size_t round_up(size_t size)
 {
-    w->bytes += count * size;
-    return calloc(count, size);
+    return (size + ENGINE_ALIGN - 1) / ENGINE_ALIGN * ENGINE_ALIGN;
 }
 
-int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms)
+/* Nothing in it is needed between calls, so it is not copied. 0 or -ENOMEM. */
+static int enlarge(struct meter_scratch *s, const struct engine *engine)
+{
+    const size_t bytes = round_up(engine_scratch_bytes(engine));
+    const size_t count = (size_t)engine_model(engine)->window + 1;
+    if (bytes > s->engine_bytes) {
+        void *p = aligned_alloc(ENGINE_ALIGN, bytes);
+        if (!p)
+            return -ENOMEM;
+        free(s->engine);
+        s->engine = p;
+        s->engine_bytes = bytes;
+    }
+    if (count > s->flat_count) {
+        float *p = malloc(count * sizeof(*p));
+        if (!p)
+            return -ENOMEM;
+        free(s->flat);
+        s->flat = p;
+        s->flat_count = count;
+    }
+    return 0;
+}
+
+int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms,
+                      struct meter_scratch *scratch)
 {
     const struct model *m = engine ? engine_model(engine) : NULL;
     memset(w, 0, sizeof(*w));
     w->engine = engine;
+    w->scratch = scratch;
     w->window = m ? m->window : DEFAULT_WINDOW;
+    w->min_activity_w = m ? m->min_activity_w : 0;
     resample_init(&w->grid, m ? (int64_t)m->period_ms : DEFAULT_PERIOD_MS, max_gap_ms);
-    size_t n = (size_t)w->window + 1;
-    w->ring = take(w, n, sizeof(*w->ring));
-    w->holes = take(w, n, sizeof(*w->holes));
-    if (engine) {
-        w->flat = take(w, n, sizeof(*w->flat));
-        w->probabilities = take(w, m->class_count, sizeof(*w->probabilities));
-        w->state = take_aligned(w, engine_state_bytes(engine));
-        w->scratch = take_aligned(w, engine_scratch_bytes(engine));
-    }
-    if (!w->ring || !w->holes ||
-        (engine && (!w->flat || !w->probabilities || !w->state || !w->scratch))) {
-        meter_window_free(w);
+    if (engine && enlarge(scratch, engine))
         return -ENOMEM;
-    }
+    const size_t n = (size_t)w->window + 1;
+    const size_t state = engine ? round_up(engine_state_bytes(engine)) : 0;
+    w->bytes = round_up(state + n * sizeof(*w->ring) + (n + 7) / 8);
+    w->state = aligned_alloc(ENGINE_ALIGN, w->bytes);
+    if (!w->state)
+        return -ENOMEM;
+    memset(w->state, 0, w->bytes);
+    w->ring = (float *)((unsigned char *)w->state + state);
+    w->holes = (uint8_t *)(w->ring + n);
     if (engine)
         engine_reset(engine, w->state);
     return 0;
@@ -50,59 +73,77 @@ int meter_window_init(struct meter_window *w, const struct engine *engine, int64
 
 void meter_window_free(struct meter_window *w)
 {
-    free(w->ring);
-    free(w->holes);
-    free(w->flat);
-    free(w->probabilities);
     free(w->state);
-    free(w->scratch);
     memset(w, 0, sizeof(*w));
 }
 
-/* Whether the window in the ring may be classified; sets its weight. The oldest sample is only a
- * predecessor. */
-static int usable(struct meter_window *w)
+static uint32_t hole_at(const struct meter_window *w, uint32_t i)
 {
-    const struct model *m = engine_model(w->engine);
-    uint32_t n = w->window + 1, active = 0, holes = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        if (i == w->at)
-            continue;
-        active += w->ring[i] >= m->min_activity_w;
-        holes += w->holes[i];
-    }
-    double share = active < FULL_SHARE_SAMPLES ? active / FULL_SHARE_SAMPLES : 1;
-    w->weight = share * share * engine_hop(w->engine);
-    return active > 0 && holes * 4 <= w->window;
+    return w->holes[i / 8] >> (i % 8) & 1u;
 }
 
-/* Puts a sample into ring and stream. 1: a result. */
+/* Whether the window in the ring may be classified. */
+static int usable(const struct meter_window *w)
+{
+    return w->active_count > 0 && w->hole_count * 4 <= w->window;
+}
+
+/* The scratch has logits of the window in the ring: makes them a result. */
+static void conclude(struct meter_window *w)
+{
+    double share = w->active_count < FULL_SHARE_SAMPLES ? w->active_count / FULL_SHARE_SAMPLES : 1;
+    w->scratch->weight = share * share * engine_hop(w->engine);
+    engine_probabilities(w->engine, w->scratch->probabilities, w->scratch->probabilities);
+    w->inferences++;
+}
+
+/* The sample takes the place of the oldest one in the ring. */
+static void remember(struct meter_window *w, float watts, int hole)
+{
+    const uint32_t i = w->at, bit = 1u << (i % 8);
+    w->ring[i] = watts;
+    w->holes[i / 8] = (uint8_t)(hole ? w->holes[i / 8] | bit : w->holes[i / 8] & ~bit);
+    w->active_count += watts >= w->min_activity_w;
+    w->hole_count += hole != 0;
+    w->at = i == w->window ? 0 : i + 1;
+    w->active_count -= w->ring[w->at] >= w->min_activity_w;
+    w->hole_count -= hole_at(w, w->at);
+}
+
+/* Puts a sample into ring and stream. 1: a result. A window that may not be classified is not. */
 static int put(struct meter_window *w, float watts, int hole)
 {
-    w->ring[w->at] = watts;
-    w->holes[w->at] = (uint8_t)hole;
-    w->at = (w->at + 1) % (w->window + 1);
-    if (!w->engine || !engine_push(w->engine, w->state, w->scratch, watts, w->probabilities))
+    remember(w, watts, hole);
+    if (!w->engine)
         return 0;
-    w->inferences++;
-    if (!usable(w))
+    struct meter_scratch *s = w->scratch;
+    const int wanted = usable(w);
+    if (!engine_push(w->engine, w->state, s->engine, watts, wanted ? s->probabilities : NULL) ||
+        !wanted)
         return 0;
-    engine_probabilities(w->engine, w->probabilities, w->probabilities);
+    conclude(w);
     return 1;
+}
+
+static void fill_ring(struct meter_window *w, float watts)
+{
+    for (uint32_t i = 0; i < w->window + 1; i++)
+        w->ring[i] = watts;
+    memset(w->holes, 0, ((size_t)w->window + 8) / 8);
+    w->active_count = watts >= w->min_activity_w ? w->window : 0;
+    w->hole_count = 0;
+    w->seen = 1;
 }
 
 /* The past was like this sample: afterwards the next sample completes a window. */
 static void fill(struct meter_window *w, float watts)
 {
-    if (w->engine)
-        engine_reset(w->engine, w->state);
-    for (uint32_t i = 0; i < w->window + 1; i++) {
-        w->ring[i] = watts;
-        w->holes[i] = 0;
-    }
-    for (uint32_t i = 0; w->engine && i + 1 < w->window; i++)
-        engine_push(w->engine, w->state, w->scratch, watts, w->probabilities);
-    w->seen = 1;
+    fill_ring(w, watts);
+    if (!w->engine)
+        return;
+    engine_reset(w->engine, w->state);
+    for (uint32_t i = 0; i + 1 < w->window; i++)
+        engine_push(w->engine, w->state, w->scratch->engine, watts, NULL);
 }
 
 int meter_window_push(struct meter_window *w, int64_t t_ms, float watts)
@@ -134,13 +175,13 @@ static float sample(const struct meter_window *w, uint32_t i)
 
 int meter_window_look(struct meter_window *w, uint32_t ahead)
 {
+    struct meter_scratch *s = w->scratch;
     if (!w->engine || !w->seen || !usable(w))
         return 0;
     for (uint32_t i = 0; i <= w->window; i++)
-        w->flat[i] = sample(w, i + ahead < w->window ? i + ahead : w->window);
-    engine_run(w->engine, w->scratch, w->flat, w->probabilities);
-    engine_probabilities(w->engine, w->probabilities, w->probabilities);
-    w->inferences++;
+        s->flat[i] = sample(w, i + ahead < w->window ? i + ahead : w->window);
+    engine_run(w->engine, s->engine, s->flat, s->probabilities);
+    conclude(w);
     return 1;
 }
 
@@ -170,14 +211,12 @@ void meter_window_prime(struct meter_window *w, const struct meter_window *from)
         prime_grid(w, from);
     } else {
         w->grid = from->grid;
-        fill(w, sample(from, 0));
-        if (w->engine)
-            engine_reset(w->engine, w->state);
+        fill_ring(w, sample(from, 0));
         /* a longer window repeats the oldest sample, a shorter one takes the latest */
         for (uint32_t i = 0; i <= w->window; i++) {
             int64_t k = (int64_t)from->window - (int64_t)w->window + i;
             uint32_t j = k < 0 ? 0 : (uint32_t)k;
-            put(w, sample(from, j), from->holes[(from->at + j) % (from->window + 1)]);
+            put(w, sample(from, j), (int)hole_at(from, (from->at + j) % (from->window + 1)));
         }
     }
     w->samples = 0;

@@ -7,6 +7,9 @@
  * is a classification that may be used: windows without activity, or of which more than a quarter
  * are holes, give none. Without an engine the ring is kept alone, so that a model that comes later
  * has a past to look at. One thread; memory is taken in init only.
+ *
+ * A meter keeps what cannot be computed again; what is needed only during a call is in struct
+ * meter_scratch, one for all windows of a thread.
  */
 #ifndef AGENT_METER_WINDOW_H
 #define AGENT_METER_WINDOW_H
@@ -17,25 +20,41 @@
 #include "inference/engine.h"
 #include "inference/resample.h"
 
-struct meter_window {
-    const struct engine *engine; /* or NULL */
-    struct resample grid;
-    uint32_t window;       /* samples */
-    uint32_t at;           /* ring index of the oldest sample, which is overwritten next */
-    int seen;              /* the ring has samples */
-    void *state, *scratch; /* of the engine */
-    float *ring;           /* [window + 1] */
-    float *flat;           /* [window + 1]: the ring in order, for whole windows */
-    uint8_t *holes;        /* [window + 1] */
-    float *probabilities;  /* [classes]: of the last result */
+struct meter_scratch {
+    void *engine; /* aligned to ENGINE_ALIGN */
+    size_t engine_bytes;
+    float *flat; /* [flat_count]: a ring in order, for whole windows */
+    size_t flat_count;
+    float probabilities[MODEL_MAX_CLASSES]; /* of the last result, until the next call */
     double weight; /* of the last result, grid samples: what it saw anew, less when it saw little of
                       a run */
+};
+
+struct meter_window {
+    const struct engine *engine; /* or NULL */
+    struct meter_scratch *scratch;
+    struct resample grid;
+    uint32_t window; /* samples */
+    uint32_t at;     /* ring index of the oldest sample, which is overwritten next */
+    int seen;        /* the ring has samples */
+    /* How many samples of the window are active or holes. The oldest in the ring does not count: it
+     * is only the window's predecessor. */
+    uint32_t active_count, hole_count;
+    float min_activity_w;
+    void *state;    /* of the engine; ring and holes are in the same block */
+    float *ring;    /* [window + 1] */
+    uint8_t *holes; /* a bit for each in the ring */
     uint64_t samples, inferences;
     size_t bytes; /* taken */
 };
 
-/* 0 or -ENOMEM. engine may be NULL. */
-int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms);
+/* scratch is the caller's: all zero at first, released by meter_scratch_free when no window uses it
+ * any more. */
+void meter_scratch_free(struct meter_scratch *s);
+
+/* 0 or -ENOMEM. engine may be NULL. scratch is enlarged as needed and must outlive w. */
+int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms,
+                      struct meter_scratch *scratch);
 void meter_window_free(struct meter_window *w);
 
 /* Takes over what another one has seen (same or other grid), the engine's stream included; w is

@@ -391,7 +391,8 @@ int engine_push(const struct engine *e, void *state, void *scratch, float watts,
 
     if (!x)
         return 0;
-    run_dense(e, x, 1, scratch, e->buffer_bytes, scratch, &logits, &nobody);
+    if (logits)
+        run_dense(e, x, 1, scratch, e->buffer_bytes, scratch, &logits, &nobody);
     return 1;
 }
 

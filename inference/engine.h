@@ -45,9 +45,10 @@ size_t engine_scratch_bytes(const struct engine *e);
 void engine_reset(const struct engine *e, void *state);
 
 /* Feeds one grid sample in watts (finite; a NaN or infinity counts as 0). Returns 1 when a result
- * is due: logits [class_count] is then written for the last `window` samples. Results come after
- * sample number window, window + hop, … Returns 0 otherwise. The first sample's predecessor is
- * itself (difference 0). */
+ * is due: logits [class_count] is then written for the last `window` samples, or, when logits is
+ * NULL, not computed: nobody wants this one, and the stream goes on all the same. Results come
+ * after sample number window, window + hop, … Returns 0 otherwise. The first sample's predecessor
+ * is itself (difference 0). */
 int engine_push(const struct engine *e, void *state, void *scratch, float watts, float *logits);
 
 /* engine_push for `count` meters, each with its next `samples` (1..hop) samples: watts[i * samples]

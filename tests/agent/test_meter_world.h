@@ -29,6 +29,7 @@ struct world {
     int state_bytes;
     struct routine routines[WORLD_ROUTINES];
     int routine_count;
+    struct meter_shared *shared;
     int stop_after; /* outcomes; 0: never. Later ones are not stored: the process is dead */
 };
 
@@ -37,12 +38,13 @@ static inline void world_init(struct world *w)
     memset(w, 0, sizeof(*w));
     w->items = calloc(WORLD_EVENTS, sizeof(*w->items));
     w->events = calloc(WORLD_EVENTS, sizeof(*w->events));
-    if (!w->items || !w->events)
+    if (!w->items || !w->events || meter_shared_create(&w->shared))
         abort();
 }
 
 static inline void world_free(struct world *w)
 {
+    meter_shared_destroy(w->shared);
     free(w->items);
     free(w->events);
 }
@@ -142,7 +144,7 @@ static inline struct meter *world_meter(struct world *w, const struct meter_conf
     struct outcome_sink sink = {w, world_commit};
     struct meter_memory memory = {w, world_routine};
     struct meter *m = NULL;
-    if (meter_create(c, e, &sink, &memory, &m))
+    if (meter_create(c, e, &sink, &memory, w->shared, &m))
         abort();
     return m;
 }

@@ -41,7 +41,9 @@ struct bench {
     struct engine *engine;
     float *days[MAX_DAYS]; /* [DAY_S], one reading a second */
     uint32_t day_count;
-    float *watts; /* [meters]: of the second in progress */
+    struct meter_shared *shared;
+    struct meter_scratch scratch; /* of windows without a meter */
+    float *watts;                 /* [meters]: of the second in progress */
     struct routine routines[MAX_ROUTINES];
     uint32_t routine_count;
     uint64_t events, alerts, inferences, readings;
@@ -168,7 +170,7 @@ static int path_begin(struct bench *b, void **all)
     struct meter **m = must(calloc(b->o.meters, sizeof(*m)));
     int rc = 0;
     for (uint32_t i = 0; i < b->o.meters && !rc; i++)
-        rc = meter_create(&meter_settings, b->engine, &sink, &memory, &m[i]);
+        rc = meter_create(&meter_settings, b->engine, &sink, &memory, b->shared, &m[i]);
     *all = m;
     return rc;
 }
@@ -197,7 +199,7 @@ static int window_begin(struct bench *b, void **all)
     struct meter_window *w = must(calloc(b->o.meters, sizeof(*w)));
     int rc = 0;
     for (uint32_t i = 0; i < b->o.meters && !rc; i++)
-        rc = meter_window_init(&w[i], b->engine, meter_settings.max_gap_ms);
+        rc = meter_window_init(&w[i], b->engine, meter_settings.max_gap_ms, &b->scratch);
     *all = w;
     return rc;
 }
@@ -461,6 +463,8 @@ int main(int argc, char **argv)
     rc = model_decode_file(b.o.model, &b.model, why, sizeof(why));
     if (!rc)
         rc = engine_create(b.model, 0, &b.engine, why, sizeof(why));
+    if (!rc)
+        must(meter_shared_create(&b.shared) ? NULL : b.shared);
     if (rc) {
         fprintf(stderr, "agent_path: %s: %s\n", b.o.model, why);
     } else {
@@ -471,6 +475,8 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < b.day_count; i++)
         free(b.days[i]);
     free(b.watts);
+    meter_shared_destroy(b.shared);
+    meter_scratch_free(&b.scratch);
     engine_free(b.engine);
     model_free(b.model);
     return rc ? 2 : 0;
