@@ -26,11 +26,13 @@
 #define MAX_DAYS 96u
 #define MAX_ROUTINES 64u
 #define STAGGER_S 64u /* meters begin within so many seconds, so their turns do not coincide */
-#define WARM_S 128u   /* rounds before measuring begins: all have begun, pages are there */
+#define BLOCK_S 64u   /* rounds that are one measurement; several turns of the engine */
+#define MAX_BLOCKS 64u
+#define WARM_S 128u /* rounds before measuring begins: all have begun, pages are there */
 
 struct options {
     const char *model;
-    uint32_t meters, seconds;
+    uint32_t meters, blocks;
     int cpu, json;
     float base_w; /* added to every reading: above min_activity_w no window is quiet */
 };
@@ -56,7 +58,7 @@ struct stage { /* one thing that every reading is put through */
 };
 
 struct result {
-    double mean_ns;          /* a reading */
+    double median_ns;        /* a reading; of the blocks */
     double slowest_round_ms; /* all meters' readings of one second */
     double bytes;            /* of heap, a meter */
 };
@@ -72,10 +74,11 @@ static const struct meter_config meter_settings = {
     .quality = EVENT_CLOCK,
 };
 
+/* Time that this thread has had: other programs may run beside it. */
 static uint64_t now_ns(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
@@ -294,21 +297,29 @@ static uint64_t round_of(struct bench *b, const struct stage *s, void *all, uint
     return now_ns() - before;
 }
 
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
 static int measure(struct bench *b, const struct stage *s, struct result *out)
 {
     const size_t heap = heap_bytes();
     void *all = NULL;
-    uint64_t sum = 0, slowest = 0;
+    uint64_t slowest = 0;
+    double blocks[MAX_BLOCKS] = {0};
     int rc = s->begin(b, &all);
     out->bytes = (double)(heap_bytes() - heap) / b->o.meters;
-    for (uint32_t t = 0; t < WARM_S + b->o.seconds && !rc; t++) {
+    for (uint32_t t = 0; t < WARM_S + b->o.blocks * BLOCK_S && !rc; t++) {
         const uint64_t ns = round_of(b, s, all, t);
         if (t < WARM_S)
             continue;
-        sum += ns;
+        blocks[(t - WARM_S) / BLOCK_S] += (double)ns / BLOCK_S / b->o.meters;
         slowest = ns > slowest ? ns : slowest;
     }
-    out->mean_ns = (double)sum / b->o.seconds / b->o.meters;
+    qsort(blocks, b->o.blocks, sizeof(*blocks), compare);
+    out->median_ns = blocks[b->o.blocks / 2];
     out->slowest_round_ms = (double)slowest / 1e6;
     s->end(b, all);
     if (rc)
@@ -324,7 +335,7 @@ struct report {
 
 static double rest_of(const struct report *r)
 {
-    return r->path.mean_ns - r->window.mean_ns - r->detector.mean_ns;
+    return r->path.median_ns - r->window.median_ns - r->detector.median_ns;
 }
 
 static void print_json(const struct bench *b, const struct report *r)
@@ -334,9 +345,9 @@ static void print_json(const struct bench *b, const struct report *r)
            "\"ns_window_engine\": %.1f, \"ns_detector\": %.1f, \"ns_rest\": %.1f, "
            "\"slowest_round_ms\": %.2f, \"bytes_per_meter\": %.0f, \"bytes_engine_state\": %zu, "
            "\"inferences_per_reading\": %.5f, \"events\": %llu, \"alerts\": %llu}\n",
-           engine_isa(b->engine), b->o.meters, b->o.seconds, (double)b->o.base_w,
-           1e9 / r->path.mean_ns, r->path.mean_ns, r->grid.mean_ns,
-           r->window.mean_ns - r->grid.mean_ns, r->detector.mean_ns, rest_of(r),
+           engine_isa(b->engine), b->o.meters, b->o.blocks * BLOCK_S, (double)b->o.base_w,
+           1e9 / r->path.median_ns, r->path.median_ns, r->grid.median_ns,
+           r->window.median_ns - r->grid.median_ns, r->detector.median_ns, rest_of(r),
            r->path.slowest_round_ms, r->path.bytes, engine_state_bytes(b->engine),
            (double)b->inferences / (double)b->readings, (unsigned long long)b->events,
            (unsigned long long)b->alerts);
@@ -344,13 +355,13 @@ static void print_json(const struct bench *b, const struct report *r)
 
 static void print_table(const struct bench *b, const struct report *r)
 {
-    printf("%u meters, one reading a second each for %u s, kernels %s\n", b->o.meters, b->o.seconds,
-           engine_isa(b->engine));
-    printf("  whole path       %8.1f ns a reading: %.2f million meters a core\n", r->path.mean_ns,
-           1e3 / r->path.mean_ns);
-    printf("    resample       %8.1f ns\n", r->grid.mean_ns);
-    printf("    window, engine %8.1f ns\n", r->window.mean_ns - r->grid.mean_ns);
-    printf("    detector       %8.1f ns\n", r->detector.mean_ns);
+    printf("%u meters, one reading a second each for %u s, kernels %s\n", b->o.meters,
+           b->o.blocks * BLOCK_S, engine_isa(b->engine));
+    printf("  whole path       %8.1f ns a reading: %.2f million meters a core\n", r->path.median_ns,
+           1e3 / r->path.median_ns);
+    printf("    resample       %8.1f ns\n", r->grid.median_ns);
+    printf("    window, engine %8.1f ns\n", r->window.median_ns - r->grid.median_ns);
+    printf("    detector       %8.1f ns\n", r->detector.median_ns);
     printf("    the rest       %8.1f ns (belief, routine, outcomes)\n", rest_of(r));
     printf("  slowest second   %8.2f ms for all meters\n", r->path.slowest_round_ms);
     printf("  memory           %8.0f bytes a meter (engine's stream: %zu)\n", r->path.bytes,
@@ -379,11 +390,11 @@ static int measure_all(struct bench *b)
 
 static void usage(FILE *f)
 {
-    fprintf(f, "usage: agent_path [--meters N] [--seconds S] [--cpu C] [--base-watts W] [--json] "
+    fprintf(f, "usage: agent_path [--meters N] [--blocks B] [--cpu C] [--base-watts W] [--json] "
                "MODEL\n\n"
                "Time and memory of the agent's path from a reading to an event.\n"
                "  --meters N      resident at once (10000)\n"
-               "  --seconds S     measured, a reading each from every meter (320)\n"
+               "  --blocks B      measured, of 64 s each; their median counts (5)\n"
                "  --cpu C         the core it stays on; -1: any (0)\n"
                "  --base-watts W  added to every reading (0); 50: no window is quiet\n"
                "  --json          one line of JSON\n");
@@ -403,20 +414,20 @@ static int number(const char *name, const char *text, long least, long most, lon
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option options[] = {{"meters", required_argument, NULL, 'm'},
-                                            {"seconds", required_argument, NULL, 's'},
+                                            {"blocks", required_argument, NULL, 'n'},
                                             {"cpu", required_argument, NULL, 'c'},
                                             {"json", no_argument, NULL, 'j'},
                                             {"base-watts", required_argument, NULL, 'b'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     long n = 0;
-    *o = (struct options){.meters = 10000, .seconds = 320};
+    *o = (struct options){.meters = 10000, .blocks = 5};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         int rc = 0;
         if (c == 'm' && !(rc = number("--meters", optarg, 1, 1000000, &n)))
             o->meters = (uint32_t)n;
-        else if (c == 's' && !(rc = number("--seconds", optarg, 1, 86400, &n)))
-            o->seconds = (uint32_t)n;
+        else if (c == 'n' && !(rc = number("--blocks", optarg, 1, MAX_BLOCKS, &n)))
+            o->blocks = (uint32_t)n;
         else if (c == 'c' && !(rc = number("--cpu", optarg, -1, CPU_SETSIZE - 1, &n)))
             o->cpu = (int)n;
         else if (c == 'b' && !(rc = number("--base-watts", optarg, 0, 100000, &n)))
