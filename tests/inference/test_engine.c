@@ -295,8 +295,10 @@ static void test_two_meters(void **state)
     for (int i = 0; i < SAMPLES; i++) {
         int due = engine_push(e, one, scratch, a[i], x);
         engine_push(e, two, scratch, b[i], y);
-        assert_int_equal(engine_push(e, alone, scratch, a[i], y), due);
-        if (due)
+        /* a result that nobody wanted leaves the later ones as they are */
+        int wanted = results % 3 != 1;
+        assert_int_equal(engine_push(e, alone, scratch, a[i], wanted ? y : NULL), due);
+        if (due && wanted)
             assert_memory_equal(x, y, m->class_count * sizeof(float));
         results += due;
     }
