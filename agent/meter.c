@@ -74,7 +74,7 @@ void meter_shared_destroy(struct meter_shared *s)
 {
     if (!s)
         return;
-    meter_scratch_free(&s->scratch);
+    meter_window_free_scratch(&s->scratch);
     free(s);
 }
 

@@ -9,7 +9,7 @@
 #define DEFAULT_WINDOW 512u
 #define FULL_SHARE_SAMPLES 16.0 /* active samples that make a window count fully */
 
-void meter_scratch_free(struct meter_scratch *s)
+void meter_window_free_scratch(struct meter_scratch *s)
 {
     free(s->engine);
     free(s->flat);

@@ -48,9 +48,9 @@ struct meter_window {
     size_t bytes; /* taken */
 };
 
-/* scratch is the caller's: all zero at first, released by meter_scratch_free when no window uses it
- * any more. */
-void meter_scratch_free(struct meter_scratch *s);
+/* scratch is the caller's: all zero at first, released by meter_window_free_scratch when no window
+ * uses it any more. */
+void meter_window_free_scratch(struct meter_scratch *s);
 
 /* 0 or -ENOMEM. engine may be NULL. scratch is enlarged as needed and must outlive w. */
 int meter_window_init(struct meter_window *w, const struct engine *engine, int64_t max_gap_ms,

@@ -68,7 +68,7 @@ static void counts_are_those_of_the_window(void **state)
         }
         assert_true(holes > 0 && results > 0);
         meter_window_free(&w);
-        meter_scratch_free(&scratch);
+        meter_window_free_scratch(&scratch);
     }
     world_model_free(model);
 }

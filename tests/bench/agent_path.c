@@ -487,7 +487,7 @@ int main(int argc, char **argv)
         free(b.days[i]);
     free(b.watts);
     meter_shared_destroy(b.shared);
-    meter_scratch_free(&b.scratch);
+    meter_window_free_scratch(&b.scratch);
     engine_free(b.engine);
     model_free(b.model);
     return rc ? 2 : 0;
