@@ -19,6 +19,7 @@
 #define FIRST_SECTION (HEADER + 16u * SECTIONS)
 #define MOST_MACS 300000u /* of one window of a model that is run */
 #define MOST_TURNS 24u
+#define MOST_METERS (ENGINE_BATCH + 2u)
 
 /* Names for NILM_CPU, ready for putenv. Those that this machine lacks are passed over. */
 static char sets[][24] = {"NILM_CPU=scalar",     "NILM_CPU=avx2", "NILM_CPU=avxvnni",
@@ -42,6 +43,7 @@ struct run {
     const struct model *m;
     float *watts, *expected;
     uint32_t samples, hop, results;
+    uint32_t meters, step; /* of a batched call */
 };
 
 static void check_probabilities(const struct engine *e, const float *logits)
@@ -51,6 +53,45 @@ static void check_probabilities(const struct engine *e, const float *logits)
     engine_probabilities(e, logits, p);
     for (uint32_t i = 0; i < engine_model(e)->class_count; i++)
         FUZZ_CHECK(p[i] >= 0.0f && p[i] <= 1.0f);
+}
+
+/* The same stream as several meters, with several samples a call. */
+static void check_batch(const struct run *r, const struct engine *e, size_t meters, uint32_t step)
+{
+    size_t classes = r->m->class_count, bytes = classes * sizeof(float), results[MOST_METERS] = {0};
+    float *watts = malloc(meters * step * sizeof(float)), *logits = malloc(meters * bytes);
+    void *states[MOST_METERS], *scratch;
+    uint8_t due[MOST_METERS];
+
+    FUZZ_CHECK(watts && logits);
+    FUZZ_CHECK(posix_memalign(&scratch, ENGINE_ALIGN, engine_batch_scratch_bytes(e)) == 0);
+    for (size_t i = 0; i < meters; i++) {
+        FUZZ_CHECK(posix_memalign(&states[i], ENGINE_ALIGN, engine_state_bytes(e)) == 0);
+        engine_reset(e, states[i]);
+    }
+    for (uint32_t at = 0; at < r->samples; at += step) {
+        size_t n = r->samples - at < step ? r->samples - at : step, count = 0, made;
+
+        for (size_t i = 0; i < meters; i++)
+            memcpy(watts + i * n, r->watts + 1 + at, n * sizeof(float));
+        made = engine_push_many(e, states, meters, scratch, watts, n, logits, due);
+        for (size_t i = 0; i < meters; i++) {
+            if (!due[i])
+                continue;
+            FUZZ_CHECK(results[i] < r->results);
+            FUZZ_CHECK(memcmp(logits + i * classes, r->expected + results[i]++ * classes, bytes) ==
+                       0);
+            count++;
+        }
+        FUZZ_CHECK(count == made);
+    }
+    for (size_t i = 0; i < meters; i++) {
+        FUZZ_CHECK(results[i] == r->results);
+        free(states[i]);
+    }
+    free(scratch);
+    free(watts);
+    free(logits);
 }
 
 static void check_set(const struct run *r, char *set)
@@ -86,6 +127,7 @@ static void check_set(const struct run *r, char *set)
         engine_run(e, scratch, r->watts + (size_t)k * r->hop, logits);
         FUZZ_CHECK(memcmp(logits, r->expected + (size_t)k * m->class_count, logits_bytes) == 0);
     }
+    check_batch(r, e, r->meters, r->step);
     engine_selftest(e);
     free(state);
     free(scratch);
@@ -107,6 +149,8 @@ static void check_runs(const struct model *m, const uint8_t *control)
     if (r.hop * r.results > 20000)
         r.results = 1;
     r.samples = m->window + (r.results - 1) * r.hop;
+    r.meters = 1 + control[3] % MOST_METERS;
+    r.step = 1 + control[4] % r.hop;
     memcpy(s.palette, control + 8, sizeof s.palette);
     s.state = control[2];
     r.watts = malloc((r.samples + 1) * sizeof(float));

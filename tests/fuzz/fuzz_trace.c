@@ -87,7 +87,7 @@ static void check_line(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const columns[] = {NULL, NULL, "watts", "", "x"};
-    static const int64_t periods[] = {1000, 8000, 1, 333};
+    static const int64_t periods[] = {1000, 8000, 100, 333};
     uint8_t how = fuzz_byte(&data, &size);
     const uint8_t *end = size ? memchr(data, '\n', size) : NULL;
 
