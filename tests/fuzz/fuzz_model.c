@@ -17,7 +17,8 @@
 #define HEADER 32u
 #define SECTIONS 7u
 #define FIRST_SECTION (HEADER + 16u * SECTIONS)
-#define MOST_MACS 300000u /* of one window of a model that is run */
+#define MOST_MACS 60000u  /* of one window of a model that is run */
+#define MOST_WORK 300000u /* multiplications of a stream, or of all meters of a batch */
 #define MOST_TURNS 24u
 #define MOST_METERS (ENGINE_BATCH + 2u)
 
@@ -140,16 +141,23 @@ static void check_runs(const struct model *m, const uint8_t *control)
 {
     uint64_t macs = model_macs(m) + (uint64_t)m->window * m->channel_count;
     struct run r = {.m = m, .hop = 1u + (control[0] | (uint32_t)control[1] << 8) % m->window};
+    uint64_t turns;
     struct source s;
 
     if (macs > MOST_MACS)
         return;
+    /* A turn may cost a whole window, and turns begin with the first sample: not too many. */
+    while (r.hop < m->window && macs * (m->window / r.hop) > MOST_WORK)
+        r.hop++;
     r.results = 1 + (uint32_t)(MOST_MACS / macs);
     r.results = r.results < MOST_TURNS ? r.results : MOST_TURNS;
     if (r.hop * r.results > 20000)
         r.results = 1;
     r.samples = m->window + (r.results - 1) * r.hop;
+    turns = r.samples / r.hop + 1;
     r.meters = 1 + control[3] % MOST_METERS;
+    while (r.meters > 1 && macs * turns * r.meters > MOST_WORK)
+        r.meters--;
     r.step = 1 + control[4] % r.hop;
     memcpy(s.palette, control + 8, sizeof s.palette);
     s.state = control[2];
