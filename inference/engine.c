@@ -2,10 +2,10 @@
 #include "inference/engine.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/engine_input.h"
 #include "inference/engine_plan.h"
 #include "inference/kernels.h"
 #include "inference/model_format.h"
@@ -23,7 +23,7 @@ struct engine {
     size_t batch_bytes; /* of each of the two buffers of dense activations of a batch */
     struct engine_plan stream, whole;
     struct kernels_layer layers[MODEL_MAX_LAYERS];
-    float levels[MODEL_MAX_CHANNELS][KERNELS_LEVELS]; /* thresholds as kernels want them */
+    struct engine_input input;
     void *packed;   /* what the kernel set made of them; NULL if it makes nothing */
     int32_t bias[]; /* folded, of all layers */
 };
@@ -37,8 +37,6 @@ struct stream {
     int32_t started;
     float last; /* the sample before, watts */
 };
-
-#define FEATURE_BLOCK 64u /* samples turned into input columns at a time */
 
 static size_t round_up(size_t n)
 {
@@ -73,18 +71,6 @@ static void pack_layers(struct engine *e)
                 sum += l->weights[(size_t)o * k->row + j];
             *bias++ = l->bias[o] - l->in_zero * sum; /* fits: SPEC 1.7.2 */
         }
-    }
-}
-
-static void pack_levels(struct engine *e)
-{
-    for (uint32_t c = 0; c < e->model->channel_count; c++) {
-        float *table = e->levels[c], *all = table + KERNELS_PIVOTS;
-
-        memcpy(all, e->model->channels[c].thresholds, MODEL_LEVELS * sizeof(float));
-        all[MODEL_LEVELS] = NAN;
-        for (uint32_t i = 0; i < KERNELS_PIVOTS; i++)
-            table[i] = all[16 * i + 15];
     }
 }
 
@@ -179,9 +165,8 @@ int engine_create(const struct model *m, uint32_t hop, struct engine **out, char
     e->buffer_bytes = round_up(buffer);
     e->scratch_bytes = 2 * e->buffer_bytes + round_up(m->class_count * sizeof(int32_t));
     e->batch_bytes = batch_bytes(m, &e->whole);
-    pack_levels(e);
     pack_layers(e);
-    if (pack_for_kernels(e)) {
+    if (engine_input_create(m, &e->input) || pack_for_kernels(e)) {
         engine_free(e);
         model_format_why(why, why_size, "out of memory");
         return -ENOMEM;
@@ -194,6 +179,7 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
+    engine_input_free(&e->input);
     free(e->packed);
     free(e);
 }
@@ -233,23 +219,15 @@ uint64_t engine_peak(const struct engine *e, uint32_t rounds)
     return e->kernels->peak ? e->kernels->peak(rounds) : 0;
 }
 
-/* n input columns from finite samples; watts[-1] is the one before the first. */
-static void make_features(const struct engine *e, const float *watts, size_t n, int8_t *columns)
-{
-    const struct model *m = e->model;
-    float differences[FEATURE_BLOCK];
-
-    for (size_t t = 0; t < n; t++)
-        differences[t] = watts[t] - (watts - 1)[t];
-    for (uint32_t c = 0; c < m->channel_count; c++)
-        e->kernels->levels(e->levels[c],
-                           m->channels[c].feature == MODEL_LOG_DIFF ? differences : watts, n,
-                           m->channel_count, columns + c);
-}
-
+/* By the bits, which the compiler makes vectors of. */
 static float finite_or_zero(float watts)
 {
-    return isfinite(watts) ? watts : 0.0f;
+    uint32_t bits, exponent = 0x7f800000;
+
+    memcpy(&bits, &watts, sizeof(bits));
+    bits = (bits & exponent) == exponent ? 0 : bits;
+    memcpy(&watts, &bits, sizeof(bits));
+    return watts;
 }
 
 /* Two activation buffers, of which never the one that x lies in is written. */
@@ -364,7 +342,7 @@ static const int8_t *take(const struct engine *e, void *state, void *scratch, fl
     watts = finite_or_zero(watts);
     pair[0] = s->started ? s->last : watts;
     pair[1] = watts;
-    make_features(e, pair + 1, 1, samples + (size_t)s->fill * channels);
+    engine_input_columns(&e->input, pair + 1, 1, samples + (size_t)s->fill * channels);
     s->last = watts;
     s->started = 1;
     if (++s->fill < full)
@@ -445,14 +423,14 @@ void engine_run_marked(const struct engine *e, void *scratch, const float *watts
     uint32_t columns = e->whole.columns[0];
     const int8_t *x;
     int8_t *input = scratch;
-    float block[1 + FEATURE_BLOCK];
+    float block[1 + ENGINE_INPUT_BLOCK];
 
-    for (uint32_t t = 0; t < columns; t += FEATURE_BLOCK) {
-        uint32_t n = columns - t < FEATURE_BLOCK ? columns - t : FEATURE_BLOCK;
+    for (uint32_t t = 0; t < columns; t += ENGINE_INPUT_BLOCK) {
+        uint32_t n = columns - t < ENGINE_INPUT_BLOCK ? columns - t : ENGINE_INPUT_BLOCK;
 
         for (uint32_t i = 0; i <= n; i++)
             block[i] = finite_or_zero(watts[t + i]);
-        make_features(e, block + 1, n, input + (size_t)t * e->model->channel_count);
+        engine_input_columns(&e->input, block + 1, n, input + (size_t)t * e->model->channel_count);
     }
     tell(&watcher, UINT32_MAX);
     x = run_stages(e, &e->whole, NULL, 0, input, scratch, &watcher);

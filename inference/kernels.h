@@ -19,11 +19,6 @@
 
 #define KERNELS_ALIGN 64u
 
-/* The 255 thresholds of an input channel as a table: [0..15] is every sixteenth of them, [16..]
- * all. The last of either part does not exist and is NaN, which is below nothing. */
-#define KERNELS_PIVOTS 16u
-#define KERNELS_LEVELS (KERNELS_PIVOTS + 256u)
-
 /* A layer with weights, as kernels want it. The arrays belong to the engine or to the model. */
 struct kernels_layer {
     const int8_t *weights; /* [outputs][row], in [-127, 127] */
@@ -60,10 +55,6 @@ struct kernels {
     /* y [columns][channels] = the largest of each `pool` columns of x [columns * pool][channels].
      */
     void (*maxpool)(const int8_t *x, size_t columns, size_t channels, size_t pool, int8_t *y);
-
-    /* y[i * stride] = the number of thresholds <= x[i], minus 128. table [KERNELS_LEVELS]; x holds
-     * no NaN. */
-    void (*levels)(const float *table, const float *x, size_t n, size_t stride, int8_t *y);
 
     /* Does as many multiply-accumulates as the set's instructions can, on registers alone, and
      * returns how many. NULL in sets without such a loop. */

@@ -61,5 +61,4 @@ const struct kernels kernels_avx2 = {.name = "avx2",
                                      .rows_pooled = rows_pooled,
                                      .sums = sums,
                                      .maxpool = maxpool,
-                                     .levels = levels,
                                      .peak = peak};

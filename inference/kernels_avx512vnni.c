@@ -27,5 +27,4 @@ const struct kernels kernels_avx512vnni = {.name = "avx512vnni",
                                            .rows_pooled = rows_pooled,
                                            .sums = sums,
                                            .maxpool = maxpool,
-                                           .levels = levels,
                                            .peak = peak};

@@ -26,5 +26,4 @@ const struct kernels kernels_avxvnni = {.name = "avxvnni",
                                         .rows_pooled = rows_pooled,
                                         .sums = sums,
                                         .maxpool = maxpool,
-                                        .levels = levels,
                                         .peak = peak};

@@ -113,5 +113,4 @@ const struct kernels kernels_neon = {.name = "neon",
                                      .rows = rows,
                                      .rows_pooled = rows_pooled,
                                      .sums = sums,
-                                     .maxpool = maxpool,
-                                     .levels = levels};
+                                     .maxpool = maxpool};

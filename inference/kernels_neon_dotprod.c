@@ -58,5 +58,4 @@ const struct kernels kernels_neon_dotprod = {.name = "neon_dotprod",
                                              .rows = rows,
                                              .rows_pooled = rows_pooled,
                                              .sums = sums,
-                                             .maxpool = maxpool,
-                                             .levels = levels};
+                                             .maxpool = maxpool};

@@ -102,19 +102,5 @@ static void maxpool(const int8_t *restrict x, size_t columns, size_t channels, s
     }
 }
 
-/* The halving has 8 fixed steps because there are 2^8 - 1 thresholds. */
-static void levels(const float *table, const float *x, size_t n, size_t stride, int8_t *y)
-{
-    const float *thresholds = table + KERNELS_PIVOTS;
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned count = 0;
-
-        for (unsigned step = 128; step > 0; step /= 2)
-            count += step * (unsigned)(thresholds[count + step - 1] <= x[i]); /* no branch */
-        y[i * stride] = (int8_t)((int)count - 128);
-    }
-}
-
 const struct kernels kernels_scalar = {
-    .name = "scalar", .rows = rows, .sums = sums, .maxpool = maxpool, .levels = levels};
+    .name = "scalar", .rows = rows, .sums = sums, .maxpool = maxpool};

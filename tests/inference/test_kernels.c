@@ -5,7 +5,6 @@
  * The random problems' first seed is NILM_SEED, or 1, and their number NILM_CASES, or 20000; a
  * failure names the seed of its problem. */
 #include <errno.h>
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -273,64 +272,6 @@ static void test_maxpool(void **state)
     }
 }
 
-static int ascending(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-
-    return (x > y) - (x < y);
-}
-
-/* Thresholds with equal neighbours, zeros of both signs, the smallest and the largest numbers; x
- * on, between and beyond them. */
-static float some_float(uint64_t *s)
-{
-    static const float special[] = {0.0f,    -0.0f,    1e-45f,    -1e-45f, 1.0f,
-                                    3.4e38f, -3.4e38f, 1.17e-38f, 4000.0f, -4000.0f};
-
-    if (random_below(s, 6) == 0)
-        return special[random_below(s, sizeof(special) / sizeof(special[0]))];
-    return (float)((int)random_below(s, 16001) - 8000) * (random_below(s, 2) ? 0.25f : 1.0f);
-}
-
-static void test_levels(void **state)
-{
-    enum { X = 300 };
-    uint64_t s = 13;
-
-    (void)state;
-    for (int j = 0; j < 200; j++) {
-        float *table = malloc(KERNELS_LEVELS * sizeof(float)), *all = table + KERNELS_PIVOTS;
-        float x[X] = {INFINITY, -INFINITY}; /* a difference of finite watts may be either */
-        size_t stride = 1 + random_below(&s, 4);
-
-        for (int i = 0; i < 255; i++)
-            all[i] = j % 8 ? some_float(&s) : 5.0f;
-        qsort(all, 255, sizeof(float), ascending);
-        all[255] = NAN;
-        for (unsigned i = 0; i < KERNELS_PIVOTS; i++)
-            table[i] = all[16 * i + 15];
-        for (int i = 2; i < X; i++)
-            x[i] = i < 257 ? all[i - 2] : some_float(&s);
-        for (size_t i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
-            const struct kernels *k;
-            int8_t *y = calloc(1, (X - 1) * stride + 1);
-
-            if (kernels_select(sets[i], &k) == 0) {
-                k->levels(table, x, X, stride, y);
-                for (size_t n = 0; n < X; n++) {
-                    int count = 0;
-
-                    for (int t = 0; t < 255; t++)
-                        count += all[t] <= x[n];
-                    assert_int_equal(y[n * stride], count - 128);
-                }
-            }
-            free(y);
-        }
-        free(table);
-    }
-}
-
 static void test_select(void **state)
 {
     const struct kernels *k;
@@ -357,8 +298,9 @@ static void test_select(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_large_products), cmocka_unit_test(test_random_products),
-        cmocka_unit_test(test_maxpool),        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_large_products),
+        cmocka_unit_test(test_random_products),
+        cmocka_unit_test(test_maxpool),
         cmocka_unit_test(test_select),
     };
 
