@@ -79,7 +79,7 @@ void meter_window_free(struct meter_window *w)
 
 static uint32_t hole_at(const struct meter_window *w, uint32_t i)
 {
-    return w->holes[i / 8] >> (i % 8) & 1u;
+    return (uint32_t)(w->holes[i / 8] >> (i % 8)) & 1u;
 }
 
 /* Whether the window in the ring may be classified. */
