@@ -86,6 +86,35 @@ static int open_folder(struct compare *c, char *why, size_t why_size)
 
 /* --- The plan --- */
 
+/* The split of a given base is part of it: under another one the test part holds days that the base
+ * has learned. A base whose record names none (an import) has learned nothing here. */
+static int adopt_split(struct compare *c, const struct model *m, char *why, size_t why_size)
+{
+    struct compare_settings *s = &c->settings;
+    struct dataset_options o;
+    char text[64];
+
+    if (model_meta(m, "split", text, sizeof(text)))
+        return 0;
+    train_command_options(m, &o);
+    if ((s->split_given && s->split != (int)o.split) ||
+        (s->split_seed_given && s->split_seed != o.split_seed)) {
+        (void)snprintf(why, why_size,
+                       "%s: --split and --split-seed: expected those that the base was trained "
+                       "with, %s and %llu",
+                       s->base, train_splits[o.split], (unsigned long long)o.split_seed);
+        return -EINVAL;
+    }
+    s->split = (int)o.split;
+    s->split_seed = o.split_seed;
+    if (o.split == SPLIT_NONE) {
+        (void)snprintf(why, why_size, "%s: expected a base trained with a split, found none",
+                       s->base);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 /* Parameters and multiplications of the base, once it is there; until then those of the network
  * that `train` makes. */
 static int measure_base(struct compare *c, const char *path, char *why, size_t why_size)
@@ -100,6 +129,8 @@ static int measure_base(struct compare *c, const char *path, char *why, size_t w
     if (!rc) {
         c->base_params = (double)model_parameters(m);
         c->base_macs = (double)model_macs(m);
+        if (c->settings.base)
+            rc = adopt_split(c, m, why, why_size);
     }
     model_free(m);
     return rc;
@@ -232,8 +263,8 @@ static int prepare(struct compare *c)
 
     set_points(c, c->settings.quick);
     c->chosen_criterion = c->chosen_scope = -1;
-    c->base_params = 208756;
-    c->base_macs = 3467648;
+    c->base_params = 206324;
+    c->base_macs = 3418624;
     if (c->settings.base)
         rc = measure_base(c, c->settings.base, why, sizeof(why));
     if (!rc)
@@ -290,6 +321,10 @@ static void preset(struct compare_settings *s, const struct cli_option *options)
         for (const struct cli_option *o = options; o->name; o++)
             if (o->value == (void *)numbers[i].value && !o->given)
                 *numbers[i].value = s->quick ? numbers[i].quick : numbers[i].whole;
+    for (const struct cli_option *o = options; o->name; o++) {
+        s->split_given |= o->value == (void *)&s->split && o->given;
+        s->split_seed_given |= o->value == (void *)&s->split_seed && o->given;
+    }
 }
 
 /* A copy without slashes at the end, so that the same folder reads the same. */
@@ -317,6 +352,7 @@ int workshop_compare(int argc, char **argv)
         return cli_fail(CLI_RETRY, "compare: out of memory");
     struct compare_settings *s = &c->settings;
     s->split = SPLIT_DAY;
+    s->split_seed = 1;
     s->seed = 1;
     struct cli_option options[] = {
         {"data", CLI_STRING, &s->data, "DIR", "labelled traces, laid out as tracebase is", 0, 0,
@@ -331,9 +367,11 @@ int workshop_compare(int argc, char **argv)
          NULL, 0, 0},
         NUMBER("budget", budget, "MINUTES", 1, 10000,
                "scale all epochs so that the whole takes about so long on two idle cores"),
-        {"split", CLI_CHOICE, &s->split, NULL, "what keeps training, validation and test apart", 0,
-         0, train_splits, 0, 0},
-        {"split-seed", CLI_UINT64, &s->split_seed, "N", "of the split", 0, 0, NULL, 0, 0},
+        {"split", CLI_CHOICE, &s->split, NULL,
+         "what keeps training, validation and test apart; with --base: as it was trained", 0, 0,
+         train_splits, 0, 0},
+        {"split-seed", CLI_UINT64, &s->split_seed, "N",
+         "of the split; with --base: as it was trained", 0, 0, NULL, 0, 0},
         {"seed", CLI_UINT64, &s->seed, "N", "of everything else", 0, 0, NULL, 0, 0},
         NUMBER("epochs", epochs, "N", 1, 10000, "of the base; 32, with --quick 2"),
         NUMBER("short-epochs", short_epochs, "N", 1, 10000, "after pruning, for each variant; 1"),

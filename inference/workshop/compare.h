@@ -33,6 +33,7 @@ struct compare_settings {
         *qat_options; /* words */
     int split;        /* enum dataset_split */
     uint64_t split_seed, seed;
+    int split_given, split_seed_given; /* else those that the base was trained with */
     uint32_t epochs, short_epochs, finetune_epochs, qat_epochs, epoch_windows;
     uint32_t sweep_windows, taylor_windows, latency_rounds, latency_ms;
     uint32_t budget; /* minutes; 0: epochs as they are */
