@@ -79,7 +79,7 @@ out:
 
 int workshop_train(int argc, char **argv)
 {
-    struct request r = {.family = "identify", .split = SPLIT_DAY, .version = 1, .hop = 4};
+    struct request r = {.family = "identify", .split = SPLIT_DAY, .version = 1, .hop = 8};
     train_network_defaults(&r.network);
     dataset_defaults(&r.data);
     train_defaults(&r.train);

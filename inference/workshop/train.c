@@ -20,12 +20,13 @@ void train_defaults(struct train_options *options)
     *options = (struct train_options){.epochs = 20,
                                       .batch = 128,
                                       .seed = 1,
-                                      .rate = 4e-3f,
+                                      .rate = 6e-3f,
                                       .warm = 0.25f,
-                                      .decay = 0.02f,
-                                      .dropout = 0.1f,
-                                      .smoothing = 0.1f,
+                                      .decay = 0.05f,
+                                      .dropout = 0.15f,
+                                      .smoothing = 0.01f,
                                       .checkpoint_every = 1,
+                                      .average = 0.99f,
                                       .class_power = 0.5f,
                                       .teacher_weight = 0.7f,
                                       .teacher_temperature = 2.0f,
@@ -34,8 +35,8 @@ void train_defaults(struct train_options *options)
                                       .onset_samples = 48,
                                       .shift = 64,
                                       .prefix = 0.1f,
-                                      .gain = 0.05f,
-                                      .noise = 0.005f};
+                                      .gain = 0.0f,
+                                      .noise = 0.001f};
 }
 
 /* What the shards of a step share; [shards] arrays are written by their own shard only. */

@@ -12,13 +12,18 @@
 
 const char *const train_network_heads[] = {"softmax", "sigmoid", NULL};
 
+/* The article's five convolutions and two dense layers. Wide pools in front let the parameters go
+ * to what is found anywhere in the window instead of to the dense layer behind it, and a level is
+ * read off six ramps that end at different watts (inference/models/MODEL_CARD.md has the trials).
+ */
 void train_network_defaults(struct train_network *n)
 {
-    *n = (struct train_network){.widths = "16,32,64,64,96",
-                                .taps = "7,5,5,3,3",
-                                .pools = "2,2,2,2,2",
-                                .hidden = "128",
-                                .features = "log,log-diff,linear:250,linear:3000",
+    *n = (struct train_network){.widths = "32,64,96,128,144",
+                                .taps = "7,5,3,3,3",
+                                .pools = "4,4,2,2,2",
+                                .hidden = "256",
+                                .features = "log,log-diff,linear:15,linear:40,linear:100,"
+                                            "linear:250,linear:1000,linear:4000",
                                 .full = 4000.0f};
 }
 

@@ -45,6 +45,14 @@ static struct train_options quick(uint64_t seed, uint32_t threads)
     struct train_options o;
     train_defaults(&o);
     o.epochs = 4;
+    /* What suits a few steps on a small net. */
+    o.average = 0.0f;
+    o.rate = 4e-3f;
+    o.decay = 0.02f;
+    o.dropout = 0.1f;
+    o.smoothing = 0.1f;
+    o.gain = 0.05f;
+    o.noise = 5e-3f;
     o.epoch_windows = 640;
     o.batch = 64;
     o.seed = seed;

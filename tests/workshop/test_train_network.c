@@ -57,7 +57,7 @@ struct read {
 /* Reads the file beside `--taps` when it was given on the command line. */
 static int read_file(struct read *r, const char *path, const char *taps)
 {
-    const struct read start = {.window = 512, .period = 8000, .hop = 4};
+    const struct read start = {.window = 512, .period = 8000, .hop = 8};
     *r = start;
     train_network_defaults(&r->n);
     r->n.file = path;
