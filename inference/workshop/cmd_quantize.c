@@ -5,9 +5,8 @@
 #include <string.h>
 
 #include "inference/workshop/convert.h"
-#include "inference/workshop/net_parallel.h"
+#include "inference/workshop/evaluate.h"
 #include "inference/workshop/quantize.h"
-#include "inference/workshop/runner.h"
 #include "inference/workshop/train_command.h"
 #include "inference/workshop/workshop.h"
 
@@ -25,70 +24,23 @@ struct request {
 
 /* --- Running a model over a part --- */
 
-struct sweep {
-    const struct dataset *data;
-    const struct model *model;
-    const struct net *net; /* instead of the model's own arithmetic, when not NULL */
-    struct runner *runners[NET_MAX_THREADS];
-    struct net_work *works[NET_MAX_THREADS];
-    float *watts[NET_MAX_THREADS];
-    float *probabilities; /* [window_count][class_count] */
-};
-
-static void sweep_shard(void *context, uint32_t task, uint32_t thread)
-{
-    struct sweep *s = context;
-    const size_t row = s->model->window + 1u, first = (size_t)task * TRAIN_SHARD;
-    size_t n = s->data->window_count - first;
-
-    n = n < TRAIN_SHARD ? n : TRAIN_SHARD;
-    for (size_t i = 0; i < n; i++)
-        dataset_copy(s->data, &s->data->windows[first + i], 0, s->watts[thread] + i * row);
-    float *out = s->probabilities + first * s->model->class_count;
-    if (!s->net) {
-        runner_windows(s->runners[thread], s->watts[thread], n, out);
-        return;
-    }
-    struct net_work *w = s->works[thread];
-    for (size_t i = 0; i < n; i++)
-        net_features(s->model->channels, s->net->channels, s->net->window,
-                     s->watts[thread] + i * row,
-                     net_work_input(w) + i * s->net->window * s->net->channels);
-    const float *logits = net_forward(s->net, w, (uint32_t)n, &(struct net_mode){0});
-    for (size_t i = 0; i < n; i++)
-        net_probabilities(s->net->head, s->net->class_count, logits + i * s->net->class_count,
-                          out + i * s->net->class_count);
-}
-
 /* Probabilities of every window of d, in its order; free() them. NULL: no memory, or the model
  * cannot run. net: computed instead of m's (or NULL), from m's features. */
 static float *sweep_part(const struct model *m, const struct net *net, const struct dataset *d,
                          uint32_t threads)
 {
-    struct sweep s = {.data = d, .model = m, .net = net};
-    uint32_t tasks = (uint32_t)((d->window_count + TRAIN_SHARD - 1) / TRAIN_SHARD);
-    int failed = 0;
+    char why[256];
+    float *p = malloc((d->window_count + 1) * m->class_count * sizeof(float));
+    int rc = !p    ? -ENOMEM
+             : net ? train_probabilities(net, m->channels, d, threads, p)
+                   : evaluate_windows(m, d, d->windows, d->window_count, threads,
+                                      EVALUATE_PROBABILITIES, NULL, p, why, sizeof(why));
 
-    threads = net_parallel_threads(threads);
-    s.probabilities = malloc((d->window_count + 1) * m->class_count * sizeof(float));
-    for (uint32_t t = 0; t < threads; t++) {
-        s.watts[t] = malloc(TRAIN_SHARD * (m->window + 1u) * sizeof(float));
-        failed |= !s.watts[t] || (net ? net_work_create(net, TRAIN_SHARD, &s.works[t])
-                                      : runner_create(m, &s.runners[t], NULL, 0));
+    if (rc) {
+        free(p);
+        p = NULL;
     }
-    failed |= !s.probabilities;
-    if (!failed)
-        net_parallel(threads, tasks, sweep_shard, &s);
-    for (uint32_t t = 0; t < threads; t++) {
-        runner_free(s.runners[t]);
-        net_work_free(s.works[t]);
-        free(s.watts[t]);
-    }
-    if (failed) {
-        free(s.probabilities);
-        return NULL;
-    }
-    return s.probabilities;
+    return p;
 }
 
 /* --- What the sweep tells --- */
@@ -98,15 +50,6 @@ struct verdict {
     uint64_t agree;        /* windows with the same first class in both */
     uint64_t agree_inputs; /* and in FP32 with and without its inputs rounded to INT8's levels */
 };
-
-static uint32_t largest(const float *p, uint32_t n)
-{
-    uint32_t best = 0;
-
-    for (uint32_t c = 1; c < n; c++)
-        best = p[c] > p[best] ? c : best;
-    return best;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -126,7 +69,7 @@ static int reject_threshold(const struct dataset *d, const float *probabilities,
         return -ENOMEM;
     for (size_t i = 0; i < d->window_count; i++) {
         const float *p = probabilities + i * classes;
-        uint32_t best = largest(p, classes);
+        uint32_t best = evaluate_first(p, classes);
         if (best == d->windows[i].label)
             right[n++] = p[best];
     }
@@ -151,8 +94,9 @@ static int judge(const struct model *fp32, const struct net *rounded, const stru
         const float *a = int8 + i * classes, *b = reference + i * classes;
         metrics_add(v->int8, a, d->windows[i].label);
         metrics_add(v->fp32, b, d->windows[i].label);
-        v->agree += largest(a, classes) == largest(b, classes);
-        v->agree_inputs += inputs && largest(inputs + i * classes, classes) == largest(b, classes);
+        v->agree += evaluate_first(a, classes) == evaluate_first(b, classes);
+        v->agree_inputs +=
+            inputs && evaluate_first(inputs + i * classes, classes) == evaluate_first(b, classes);
     }
     if (!rc) {
         metrics_finish(v->int8);

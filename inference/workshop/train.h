@@ -78,6 +78,11 @@ int train_run(struct net *net, const struct model_channel *channels, const struc
               const struct dataset *valid, const struct train_options *options,
               struct train_result *result, char *why, size_t why_size);
 
+/* Probabilities of net as deployed for every window of d, in their order, into out
+ * [window_count][class_count]. 0, -EINVAL (d does not fit net), -ENOMEM. */
+int train_probabilities(const struct net *net, const struct model_channel *channels,
+                        const struct dataset *d, uint32_t threads, float *out);
+
 /* Evaluates net as deployed on every window of d. *out: metrics_free. 0, -EINVAL, -ENOMEM. */
 int train_evaluate(const struct net *net, const struct model_channel *channels,
                    const struct dataset *d, uint32_t threads, struct metrics **out);

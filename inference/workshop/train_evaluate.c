@@ -37,36 +37,44 @@ static void run_shard(void *context, uint32_t task, uint32_t thread)
                           e->probabilities + (first + i) * net->class_count);
 }
 
-int train_evaluate(const struct net *net, const struct model_channel *channels,
-                   const struct dataset *d, uint32_t threads, struct metrics **out)
+int train_probabilities(const struct net *net, const struct model_channel *channels,
+                        const struct dataset *d, uint32_t threads, float *out)
 {
-    struct evaluation e = {.net = net, .channels = channels, .data = d};
+    struct evaluation e = {.net = net, .channels = channels, .data = d, .probabilities = out};
     uint32_t tasks = (uint32_t)((d->window_count + TRAIN_SHARD - 1) / TRAIN_SHARD);
-    int rc = -EINVAL;
+    int rc = 0;
 
-    *out = NULL;
     if (d->options.window != net->window || d->class_count > net->class_count)
         return -EINVAL;
     threads = net_parallel_threads(threads);
-    e.probabilities = malloc((d->window_count + 1) * net->class_count * sizeof(float));
-    rc = e.probabilities ? 0 : -ENOMEM;
     for (uint32_t t = 0; t < threads && !rc; t++) {
         e.watts[t] = malloc((net->window + 1u) * sizeof(float));
         rc = e.watts[t] ? net_work_create(net, TRAIN_SHARD, &e.works[t]) : -ENOMEM;
     }
     if (!rc)
-        rc = metrics_create(net->class_count, out);
-    if (!rc) {
         net_parallel(threads, tasks, run_shard, &e);
-        for (size_t i = 0; i < d->window_count; i++)
-            metrics_add(*out, e.probabilities + i * net->class_count, d->windows[i].label);
-        metrics_finish(*out);
-    }
     for (uint32_t t = 0; t < threads; t++) {
         net_work_free(e.works[t]);
         free(e.watts[t]);
     }
-    free(e.probabilities);
+    return rc;
+}
+
+int train_evaluate(const struct net *net, const struct model_channel *channels,
+                   const struct dataset *d, uint32_t threads, struct metrics **out)
+{
+    float *p = malloc((d->window_count + 1) * net->class_count * sizeof(float));
+    int rc = p ? train_probabilities(net, channels, d, threads, p) : -ENOMEM;
+
+    *out = NULL;
+    if (!rc)
+        rc = metrics_create(net->class_count, out);
+    if (!rc) {
+        for (size_t i = 0; i < d->window_count; i++)
+            metrics_add(*out, p + i * net->class_count, d->windows[i].label);
+        metrics_finish(*out);
+    }
+    free(p);
     return rc;
 }
 
