@@ -14,7 +14,7 @@
 #define DATASET_MAX_GAP_MS 60000 /* between readings: beyond it is a gap, in training as in the agent */
 
 /* How traces are kept apart. A trace (day file) is never on both sides, nor are two files of one device and day; under
- * SPLIT_DEVICE and SPLIT_DEVICE_ONE neither is a device of a class. SPLIT_RANDOM is the weak one, for comparison with
+ * SPLIT_DEVICE and SPLIT_DEVICE_ONE neither is a device of a class, under SPLIT_DEVICE_DAY of a class that has several. SPLIT_RANDOM is the weak one, for comparison with
  * publications that use it: it draws single windows, so windows that overlap are on both sides. The rules themselves stand in
  * dataset_split.c. */
 enum dataset_split {
@@ -22,7 +22,8 @@ enum dataset_split {
     SPLIT_DAY = 1,
     SPLIT_DEVICE = 2,    /* a third of a class's devices is held out */
     SPLIT_DEVICE_ONE = 3, /* one device of each class that has several; split_seed says which */
-    SPLIT_RANDOM = 4
+    SPLIT_RANDOM = 4,
+    SPLIT_DEVICE_DAY = 5 /* SPLIT_DEVICE; a class with one device as under SPLIT_DAY, so that it is judged too */
 };
 enum dataset_part { PART_TRAIN = 0, PART_VALID = 1, PART_TEST = 2, PART_ALL = 3 };
 

@@ -17,6 +17,8 @@
  * in the order of a hash of (class, device), number (seed - 1) modulo their count. So seeds 1, 2,
  * ... hold out one after the other.
  *
+ * SPLIT_DEVICE_DAY  A class with one device as under SPLIT_DAY, any other as under SPLIT_DEVICE.
+ *
  * SPLIT_RANDOM  Windows are drawn, not files: a hash of (seed, class, file name, number of the
  * window) gives seven tenths to training, one to validation, two to test.
  *
@@ -193,7 +195,7 @@ static void split_class(struct class_work *w, const char *label, enum dataset_sp
     qsort(w->files, w->file_count, sizeof *w->files, by_key_and_date);
     group(w, label, seed, split == SPLIT_DEVICE_ONE ? 0 : seed);
     qsort(w->units, w->unit_count, sizeof *w->units, by_device_and_hash);
-    if (split == SPLIT_DAY) {
+    if (split == SPLIT_DAY || (split == SPLIT_DEVICE_DAY && w->device_count < 2)) {
         spread(w, share(w->unit_count, 2, 3), PART_TEST);
         spread(w, share(w->unit_count, 1, 5), PART_VALID);
     } else {

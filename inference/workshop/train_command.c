@@ -8,7 +8,7 @@
 
 #include "inference/workshop/convert.h"
 
-const char *const train_splits[] = {"none", "day", "device", "device-one", "random", NULL};
+const char *const train_splits[] = {"none", "day", "device", "device-one", "random", "device-day", NULL};
 
 static int load_part(const char *dir, const struct dataset_options *o, enum dataset_part part,
                      int quiet, struct dataset **out, char *why, size_t why_size)

@@ -276,6 +276,29 @@ static void test_parts_of_real_sample(void **state)
     }
 }
 
+/* Several devices: as SPLIT_DEVICE; one: as SPLIT_DAY. So no class is without a test part. */
+static void test_single_devices_by_day(void **state)
+{
+    enum dataset_part mixed[MOST];
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        begin();
+        add_class("Lamp");
+        add_days("A", 1, 10);
+        add_class("Kettle");
+        add_days("B", 1, 10);
+        add_days("C", 1, 20);
+        dataset_files_split(&folder, SPLIT_DEVICE_DAY, seed);
+        for (size_t i = 0; i < folder.count; i++)
+            mixed[i] = files[i].part;
+        for (uint32_t label = 0; label < 2; label++) {
+            dataset_files_split(&folder, label == 0 ? SPLIT_DAY : SPLIT_DEVICE, seed);
+            for (size_t i = 0; i < folder.count; i++)
+                assert_true(files[i].label != label || files[i].part == mixed[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_units_are_not_divided),
         cmocka_unit_test(test_devices_are_held_out),
         cmocka_unit_test(test_one_device_is_held_out),
+        cmocka_unit_test(test_single_devices_by_day),
         cmocka_unit_test(test_random_shares),
         cmocka_unit_test(test_pure_function),
         cmocka_unit_test(test_parts_of_real_sample),
