@@ -217,22 +217,121 @@ uint64_t model_macs(const struct model *m)
     return sum;
 }
 
-int model_meta(const struct model *m, const char *key, char *value, size_t value_size)
+/* The value of the first line of a key: its start, up to *length bytes; NULL where there is none.
+ */
+static const char *find_line(const struct model *m, const char *key, size_t *length)
 {
-    size_t length = strlen(key);
+    const size_t size = strlen(key);
     const char *line = m->meta ? m->meta : "";
 
     while (*line) {
         size_t end = strcspn(line, "\n");
-        if (end > length && line[length] == '=' && strncmp(line, key, length) == 0) {
-            size_t n = end - length - 1;
-            if (n >= value_size)
-                return -ENOSPC;
-            memcpy(value, line + length + 1, n);
-            value[n] = '\0';
-            return 0;
+        if (end > size && line[size] == '=' && strncmp(line, key, size) == 0) {
+            *length = end - size - 1;
+            return line + size + 1;
         }
         line += end + (line[end] == '\n');
     }
-    return -ENOENT;
+    return NULL;
+}
+
+int model_meta(const struct model *m, const char *key, char *value, size_t value_size)
+{
+    size_t n = 0;
+    const char *text = find_line(m, key, &n);
+
+    if (!text)
+        return -ENOENT;
+    if (n >= value_size)
+        return -ENOSPC;
+    memcpy(value, text, n);
+    value[n] = '\0';
+    return 0;
+}
+
+/* A decimal number as SPEC 1.12 has them, without sign, exponent or locale: digits, a point,
+ * digits; at most nine in all. Returns what is behind it, NULL where there is none. */
+static const char *read_number(const char *text, double *number)
+{
+    double unit = 1.0;
+    int digits = 0, point = 0;
+
+    for (*number = 0.0; (*text >= '0' && *text <= '9') || (*text == '.' && !point); text++) {
+        if (*text == '.') {
+            point = 1;
+            continue;
+        }
+        digits++;
+        *number = *number * 10.0 + (*text - '0');
+        unit *= point ? 10.0 : 1.0;
+    }
+    *number /= unit;
+    return digits >= 1 && digits <= 9 ? text : NULL;
+}
+
+/* Number `index` of the list in a line, whose numbers are all at most `most` and `count` in number.
+ * 0, -ENOENT (no such line), -EBADMSG. */
+static int list_number(const struct model *m, const char *key, uint32_t count, double most,
+                       uint32_t index, double *out)
+{
+    size_t length = 0;
+    const char *text = find_line(m, key, &length), *end;
+    double number, found = 0.0;
+
+    if (!text)
+        return -ENOENT;
+    end = text + length;
+    for (uint32_t i = 0; i < count; i++) {
+        text = read_number(text, &number);
+        if (!text || number > most || (i + 1 < count ? *text++ != ',' : text != end))
+            return -EBADMSG;
+        if (i == index)
+            found = number;
+    }
+    *out = found;
+    return 0;
+}
+
+/* 0, -ENOENT, -EBADMSG */
+static int read_lag(const struct model *m, uint32_t *lag)
+{
+    double number;
+    int rc = list_number(m, "lag", 1, (double)m->window - 1.0, 0, &number);
+
+    if (!rc)
+        *lag = (uint32_t)number;
+    return rc || number == (double)*lag ? rc : -EBADMSG;
+}
+
+int model_format_check_meta(const struct model *m, char *why, size_t why_size)
+{
+    double number;
+    uint32_t lag;
+
+    if (read_lag(m, &lag) == -EBADMSG) {
+        model_format_why(why, why_size, "META: lag: expected a whole number below %u", m->window);
+        return -EBADMSG;
+    }
+    if (list_number(m, "thresholds", m->class_count, 1.0, 0, &number) == -EBADMSG) {
+        model_format_why(why, why_size,
+                         "META: thresholds: expected %u numbers from 0 to 1, separated by commas",
+                         m->class_count);
+        return -EBADMSG;
+    }
+    return 0;
+}
+
+uint32_t model_lag(const struct model *m)
+{
+    uint32_t lag;
+
+    return read_lag(m, &lag) ? m->window / 4 : lag;
+}
+
+float model_threshold(const struct model *m, uint32_t class)
+{
+    double number = 0.5;
+
+    (void)list_number(m, "thresholds", m->class_count, 1.0, class, &number);
+    return (float)number;
 }

@@ -146,4 +146,13 @@ uint64_t model_macs(const struct model *m);
 /* The value of key in meta, copied NUL-terminated into value. Returns 0, -ENOENT, -ENOSPC. */
 int model_meta(const struct model *m, const char *key, char *value, size_t value_size);
 
+/* For models of a sum (SPEC 1.12). Both read the record's text: once when a model is taken up, not
+ * for each window. Output c says whether load c was on at the sample that lies so many grid samples
+ * before the window's last one: the record's `lag`, or window / 4. */
+uint32_t model_lag(const struct model *m);
+
+/* The probability from which load `class` (below class_count) is best called on: the record's
+ * `thresholds`, or 0.5. */
+float model_threshold(const struct model *m, uint32_t class);
+
 #endif

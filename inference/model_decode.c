@@ -494,7 +494,7 @@ static int decode_meta(struct decoder *d)
         if (strcspn(line, "=\n") == 0 || line[strcspn(line, "=\n")] != '=')
             return REFUSE(d, "META: a line is not \"key=value\"");
     d->m->meta = text;
-    return 0;
+    return model_format_check_meta(d->m, d->why, d->why_size);
 }
 
 int model_format_decode(struct model_format_owned *o, size_t size, char *why, size_t why_size)

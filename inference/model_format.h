@@ -70,6 +70,10 @@ uint32_t model_format_crc32(const void *data, size_t size);
  * with the reason in why. */
 int model_format_geometry(struct model *m, char *why, size_t why_size);
 
+/* Checks the lines of meta that a device goes by (SPEC 1.12). 0 or -EBADMSG with the reason in why.
+ */
+int model_format_check_meta(const struct model *m, char *why, size_t why_size);
+
 /* Weights of a layer: out x taps x in, or out x in; 0 for layers without. */
 uint64_t model_format_weights(const struct model_layer *l);
 

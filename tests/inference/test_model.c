@@ -13,6 +13,7 @@
 
 #include "inference/lib_random_model.h"
 #include "inference/model.h"
+#include "inference/model_format.h"
 
 /* SPEC 1.11: decoding and encoding again gives the same bytes, for both number formats. */
 static void test_round_trip(void **state)
@@ -94,6 +95,43 @@ static void write_file(const char *path, const void *data, size_t size)
 }
 
 /* A file that cannot be had gives the path and the reason, and never blocks. */
+/* SPEC 1.12 */
+static void test_lag_and_thresholds(void **state)
+{
+    struct model m = {.window = 512, .class_count = 3, .meta = "a=1"};
+    static const char *const wrong[] = {"lag=512",
+                                        "lag=1.5",
+                                        "lag=",
+                                        "lag=-1",
+                                        "lag=1,2",
+                                        "lag=1 ",
+                                        "lag=0000000001",
+                                        "thresholds=0.5,0.5",
+                                        "thresholds=1,1,2",
+                                        "thresholds=1,1,1,",
+                                        "thresholds=.",
+                                        "thresholds=0.1.2,0,0",
+                                        "thresholds=1e-1,0,0"};
+    char why[128];
+
+    (void)state;
+    assert_int_equal(model_lag(&m), 128);
+    assert_true(model_threshold(&m, 2) == 0.5f);
+    assert_int_equal(model_format_check_meta(&m, why, sizeof(why)), 0);
+    m.meta = "thresholds=0.25,1,.75\nlag=40\nlag=600";
+    assert_int_equal(model_format_check_meta(&m, why, sizeof(why)), 0);
+    assert_int_equal(model_lag(&m), 40);
+    assert_true(model_threshold(&m, 0) == 0.25f);
+    assert_true(model_threshold(&m, 1) == 1.0f);
+    assert_true(model_threshold(&m, 2) == 0.75f);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        m.meta = wrong[i];
+        assert_int_equal(model_format_check_meta(&m, why, sizeof(why)), -EBADMSG);
+        assert_int_equal(model_lag(&m), 128);
+        assert_true(model_threshold(&m, 0) == 0.5f);
+    }
+}
+
 static void test_file(void **state)
 {
     char dir[] = "/tmp/nilm-model-XXXXXX", path[64], why[512];
@@ -175,8 +213,11 @@ static void test_encode_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),     cmocka_unit_test(test_article_size),
-        cmocka_unit_test(test_meta),           cmocka_unit_test(test_file),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_article_size),
+        cmocka_unit_test(test_meta),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_lag_and_thresholds),
         cmocka_unit_test(test_encode_refuses),
     };
 
