@@ -94,7 +94,7 @@ def check(tool, answers, folder, model):
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or not os.path.isdir(sys.argv[1]):
         sys.exit("usage: onnxruntime.py BUILD [MODEL ...]")
     tool, answers = (os.path.abspath(os.path.join(sys.argv[1], name)) for name in ("agent/nilm-model", "tests/interop_answers"))
     named = [os.path.abspath(m) for m in sys.argv[2:]]

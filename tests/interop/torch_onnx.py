@@ -225,7 +225,7 @@ class Check:
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or not os.path.isdir(sys.argv[1]):
         sys.exit("usage: torch_onnx.py BUILD")
     torch.manual_seed(1)
     torch.set_num_threads(1)

@@ -95,7 +95,7 @@ def median(values):
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or not os.path.isdir(sys.argv[1]):
         sys.exit(__doc__)
     program = os.path.join(sys.argv[1], "agent", "nilm-model")
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
