@@ -5,11 +5,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "storage/crc32.h"
 #include "storage/store_internal.h"
 
 #define STATE_BYTES 4096u
 #define COLUMNS                                                                                    \
-    "id, meter, appliance, confidence, start_ms, end_ms, energy_wh, mean_w, peak_w, end_reason"
+    "id, meter, appliance, confidence, start_ms, end_ms, energy_wh, mean_w, peak_w, end_reason, "  \
+    "crc"
 
 static int check_run(struct store *s, const struct history_run *run)
 {
@@ -25,9 +27,25 @@ static int check_run(struct store *s, const struct history_run *run)
     return rc;
 }
 
-/* Parameters 2 to 10 of HISTORY_OPEN and HISTORY_UPDATE. */
+static uint32_t checksum(const struct history_run *run)
+{
+    uint32_t crc = crc32_integer(0, run->id);
+
+    crc = crc32_text(crc, run->meter, strlen(run->meter));
+    crc = crc32_text(crc, run->appliance, strlen(run->appliance));
+    crc = crc32_real(crc, run->confidence);
+    crc = crc32_integer(crc, run->start_ms);
+    crc = crc32_integer(crc, run->end_ms);
+    crc = crc32_real(crc, run->energy_wh);
+    crc = crc32_real(crc, run->mean_w);
+    crc = crc32_real(crc, run->peak_w);
+    return crc32_text(crc, run->end_reason, strlen(run->end_reason));
+}
+
+/* Parameters 1 to 11 of HISTORY_OPEN and HISTORY_UPDATE. */
 static void bind_run(sqlite3_stmt *q, const struct history_run *run)
 {
+    sqlite3_bind_int64(q, 1, run->id);
     sqlite3_bind_text(q, 2, run->meter, -1, SQLITE_STATIC);
     sqlite3_bind_text(q, 3, run->appliance, -1, SQLITE_STATIC);
     sqlite3_bind_double(q, 4, run->confidence);
@@ -37,6 +55,7 @@ static void bind_run(sqlite3_stmt *q, const struct history_run *run)
     sqlite3_bind_double(q, 8, run->mean_w);
     sqlite3_bind_double(q, 9, run->peak_w);
     sqlite3_bind_text(q, 10, run->end_reason, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, 11, checksum(run));
 }
 
 /* A row with COLUMNS. */
@@ -54,37 +73,62 @@ static int take_run(struct store *s, sqlite3_stmt *q, struct history_run *run)
     run->peak_w = sqlite3_column_double(q, 8);
     if (rc == 0)
         rc = store_column_text(s, q, 9, run->end_reason, sizeof run->end_reason);
-    return rc;
+    return rc == 0 ? store_compare(s, q, 10, checksum(run), "run", run->id) : rc;
+}
+
+/* The largest id plus one: history_trim keeps the largest, so none comes twice. */
+static int next_id(struct store *s, int64_t *id)
+{
+    sqlite3_stmt *q = store_statement(s, HISTORY_NEXT, "SELECT coalesce(max(id), 0) FROM run");
+    int rc = store_step(s, q, "find the last run");
+
+    if (rc <= 0)
+        return rc;
+    *id = sqlite3_column_int64(q, 0);
+    store_done(q);
+    if (*id >= INT64_MAX)
+        return store_refuse(s, -EBADMSG, "%s: table run: no number is left", s->path);
+    ++*id;
+    return 0;
 }
 
 int history_open(struct store *s, const struct history_run *run, int64_t *id)
 {
+    struct history_run numbered = *run;
+
     store_clear(s);
     int rc = check_run(s, run);
     if (rc < 0)
         return rc;
     rc = store_enter(s);
-    if (rc == 0) { /* the id is the largest plus one: history_trim keeps the largest, so none comes
-                      twice */
-        sqlite3_stmt *q = store_statement(s, HISTORY_OPEN,
-                                          "INSERT INTO run (" COLUMNS
-                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
-        sqlite3_bind_null(q, 1);
-        bind_run(q, run);
+    if (rc == 0)
+        rc = next_id(s, &numbered.id);
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(
+            s, HISTORY_OPEN,
+            "INSERT INTO run (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+        bind_run(q, &numbered);
         rc = store_step(s, q, "store a run");
     }
-    int64_t number = sqlite3_last_insert_rowid(s->db);
     rc = store_leave(s, rc);
     if (rc == 0)
-        *id = number;
+        *id = numbered.id;
     return rc;
 }
 
-/* For statements that change one row: -ENOENT when there was none. */
-static int changed_one(struct store *s, int rc, int64_t id)
+/* -ENOENT when there is no such row. */
+static int update(struct store *s, const struct history_run *run)
 {
+    sqlite3_stmt *q = store_statement(
+        s, HISTORY_UPDATE,
+        "UPDATE run SET meter = ?2, appliance = ?3, confidence = ?4, start_ms = ?5,"
+        " end_ms = ?6, energy_wh = ?7, mean_w = ?8, peak_w = ?9, end_reason = ?10, crc = ?11"
+        " WHERE id = ?1");
+    bind_run(q, run);
+    int rc = store_step(s, q, "update a run");
+
     if (rc == 0 && sqlite3_changes(s->db) == 0)
-        return store_refuse(s, -ENOENT, "run %lld does not exist", (long long)id);
+        return store_refuse(s, -ENOENT, "run %lld does not exist", (long long)run->id);
     return rc;
 }
 
@@ -95,16 +139,8 @@ int history_update(struct store *s, const struct history_run *run)
     if (rc < 0)
         return rc;
     rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, HISTORY_UPDATE,
-            "UPDATE run SET meter = ?2, appliance = ?3, confidence = ?4, start_ms = ?5,"
-            " end_ms = ?6, energy_wh = ?7, mean_w = ?8, peak_w = ?9, end_reason = ?10"
-            " WHERE id = ?1");
-        sqlite3_bind_int64(q, 1, run->id);
-        bind_run(q, run);
-        rc = changed_one(s, store_step(s, q, "update a run"), run->id);
-    }
+    if (rc == 0)
+        rc = update(s, run);
     return store_leave(s, rc);
 }
 
@@ -152,19 +188,35 @@ int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *me
     return rc < 0 ? rc : calls;
 }
 
+static int read_run(struct store *s, int64_t id, struct history_run *run)
+{
+    sqlite3_stmt *q = store_statement(s, HISTORY_READ, "SELECT " COLUMNS " FROM run WHERE id = ?1");
+
+    sqlite3_bind_int64(q, 1, id);
+    int rc = store_step(s, q, "read a run");
+    if (rc == 0)
+        return store_refuse(s, -ENOENT, "run %lld does not exist", (long long)id);
+    if (rc < 0)
+        return rc;
+    rc = take_run(s, q, run);
+    store_done(q);
+    return rc;
+}
+
 int history_label(struct store *s, int64_t id, const char *appliance)
 {
+    struct history_run run;
+
     store_clear(s);
     int rc = store_check_text(s, appliance, 1, HISTORY_NAME_BYTES, "appliance of a run");
     if (rc < 0)
         return rc;
     rc = store_enter(s);
+    if (rc == 0)
+        rc = read_run(s, id, &run);
     if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, HISTORY_LABEL, "UPDATE run SET appliance = ?2 WHERE id = ?1");
-        sqlite3_bind_int64(q, 1, id);
-        sqlite3_bind_text(q, 2, appliance, -1, SQLITE_STATIC);
-        rc = changed_one(s, store_step(s, q, "rename a run"), id);
+        memcpy(run.appliance, appliance, strlen(appliance) + 1);
+        rc = update(s, &run);
     }
     return store_leave(s, rc);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "storage/crc32.h"
 #include "storage/outbox_internal.h"
 
 #define CLOCK_SET_S 1577836800   /* 2020-01-01: no earlier time is believed */
@@ -107,14 +108,27 @@ static int priority_of(enum outbox_kind kind)
     return 1;
 }
 
+/* What never changes while an item waits. */
+static uint32_t checksum(int64_t seq, int64_t epoch, int64_t kind, int64_t created_ms,
+                         const char *channel, const char *body, size_t body_bytes)
+{
+    uint32_t crc = crc32_integer(0, seq);
+
+    crc = crc32_integer(crc, epoch);
+    crc = crc32_integer(crc, kind);
+    crc = crc32_integer(crc, created_ms);
+    crc = crc32_text(crc, channel, strlen(channel));
+    return crc32_text(crc, body, body_bytes);
+}
+
 int outbox_insert(struct store *s, struct outbox_state *state, const struct outbox_item *item,
                   uint64_t *seq)
 {
     int64_t size = (int64_t)(item->body_bytes + strlen(item->channel) + OUTBOX_OVERHEAD_BYTES);
     sqlite3_stmt *q = store_statement(
         s, OUTBOX_INSERT,
-        "INSERT INTO outbox (seq, epoch, kind, priority, created_ms, age_ms, size, channel, body)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+        "INSERT INTO outbox (seq, epoch, kind, priority, created_ms, age_ms, size, channel, body,"
+        " crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 
     sqlite3_bind_int64(q, 1, state->next_seq);
     sqlite3_bind_int64(q, 2, state->epoch);
@@ -125,6 +139,9 @@ int outbox_insert(struct store *s, struct outbox_state *state, const struct outb
     sqlite3_bind_int64(q, 7, size);
     sqlite3_bind_text(q, 8, item->channel, -1, SQLITE_STATIC);
     sqlite3_bind_text(q, 9, item->body, (int)item->body_bytes, SQLITE_STATIC);
+    sqlite3_bind_int64(q, 10,
+                       checksum(state->next_seq, state->epoch, (int64_t)item->kind,
+                                item->created_ms, item->channel, item->body, item->body_bytes));
     int rc = store_step(s, q, "append to the outbox");
     if (rc < 0)
         return rc;
@@ -224,7 +241,11 @@ static int take_row(struct store *s, sqlite3_stmt *q, struct outbox_item *item, 
     buffer[bytes] = '\0';
     item->body = buffer;
     item->body_bytes = bytes;
-    return 1;
+    rc = store_compare(s, q, 6,
+                       checksum((int64_t)item->seq, item->epoch, sqlite3_column_int64(q, 2),
+                                item->created_ms, item->channel, buffer, bytes),
+                       "outbox", (int64_t)item->seq);
+    return rc < 0 ? rc : 1;
 }
 
 int outbox_fetch(struct store *s, int priority, uint64_t after, struct outbox_item *items, int max,
@@ -244,7 +265,7 @@ int outbox_fetch(struct store *s, int priority, uint64_t after, struct outbox_it
         (void)outbox_declare(s);
     sqlite3_stmt *q =
         store_statement(s, OUTBOX_FETCH,
-                        "SELECT seq, epoch, kind, created_ms, channel, body FROM outbox"
+                        "SELECT seq, epoch, kind, created_ms, channel, body, crc FROM outbox"
                         " WHERE parked = 0 AND priority = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
     sqlite3_bind_int(q, 1, priority);
     sqlite3_bind_int64(q, 2, (int64_t)after);

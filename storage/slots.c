@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "storage/crc32.h"
 #include "storage/folder.h"
 
 #define DIR_BYTES 448u   /* so that every path below fits struct slots_info */
@@ -48,19 +49,6 @@ static void bundle_path(const struct slots *s, char slot, char out[512])
     path_of(s, name, out);
 }
 
-/* CRC-32 of IEEE 802.3 (reflected, 0xEDB88320), bit by bit: the file is short. */
-static uint32_t crc32_of(const char *text, size_t size)
-{
-    uint32_t crc = 0xffffffffu;
-
-    for (size_t i = 0; i < size; i++) {
-        crc ^= (unsigned char)text[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = (crc >> 1) ^ (0xedb88320u & (0u - (crc & 1u)));
-    }
-    return ~crc;
-}
-
 static char letter(char slot)
 {
     return slot == 0 ? '-' : slot;
@@ -74,7 +62,7 @@ static size_t print_state(const struct slots_info *info, char out[STATE_BYTES])
                      letter(info->active), info->version, info->highest, letter(info->previous),
                      info->previous_version, letter(info->staged));
     n += snprintf(out + n, STATE_BYTES - (size_t)n, "checksum=%08" PRIx32 "\n",
-                  crc32_of(out, (size_t)n));
+                  crc32_bytes(0, out, (size_t)n));
     return (size_t)n;
 }
 

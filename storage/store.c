@@ -255,6 +255,17 @@ int store_column_text(struct store *s, sqlite3_stmt *statement, int column, char
     return 0;
 }
 
+int store_compare(struct store *s, sqlite3_stmt *statement, int column, uint32_t crc,
+                  const char *table, int64_t number)
+{
+    if (sqlite3_column_type(statement, column) == SQLITE_NULL ||
+        sqlite3_column_int64(statement, column) == (int64_t)crc)
+        return 0;
+    suspect(s);
+    return store_refuse(s, -EBADMSG, "%s: table %s, number %lld: the check sum does not fit",
+                        s->path, table, (long long)number);
+}
+
 int store_check_text(struct store *s, const char *text, size_t min, size_t size, const char *field)
 {
     size_t length = text == NULL ? 0 : strnlen(text, size);

@@ -42,11 +42,12 @@ enum store_statement_id { /* one slot of the cache each */
                           GAP_COUNT,
                           GAP_OLDEST_TWO,
                           GAP_FIRST,
+                          HISTORY_NEXT,
                           HISTORY_OPEN,
                           HISTORY_UPDATE,
                           HISTORY_CURRENT,
                           HISTORY_LIST,
-                          HISTORY_LABEL,
+                          HISTORY_READ,
                           HISTORY_TRIM,
                           HISTORY_PROGRESS,
                           HISTORY_SET_PROGRESS,
@@ -106,6 +107,9 @@ int store_column_text(struct store *s, sqlite3_stmt *statement, int column, char
  * the field. */
 int store_check_text(struct store *s, const char *text, size_t min, size_t size, const char *field);
 
+/* The schema version of this program: the number of migration steps. (store_schema.c) */
+int store_schema_version(void);
+
 /* Makes the pages of a new or older database those of this version; report->migrated_from and
  * created. (store_schema.c) */
 int store_migrate(struct store *s, struct store_report *report);
@@ -113,6 +117,11 @@ int store_migrate(struct store *s, struct store_report *report);
 /* Reads identity and version: 0 when it is this schema, 1 when empty or older (*version), -EPROTO
  * newer, -EBADMSG foreign or damaged, with an error text. (store_schema.c) */
 int store_identify(struct store *s, int *version);
+
+/* Compares a row's check sum with column number column of the statement; NULL (stored before schema
+ * 2) fits. -EBADMSG with a text that names table and number. */
+int store_compare(struct store *s, sqlite3_stmt *statement, int column, uint32_t crc,
+                  const char *table, int64_t number);
 
 /* Runs SQLite's checks; whole: every table and index, else those that stay small. -EBADMSG with a
  * text. (store_schema.c) */

@@ -6,9 +6,8 @@
 
 #include "storage/store_internal.h"
 
-/* Step i takes a database from schema i to i + 1; a new file runs through all of them. A step is
- * never changed once released. STRICT: a column holds its type or the insert fails. */
-static const char *const steps[] = {
+/* Released steps are never changed. STRICT: a column holds its type or the insert fails. */
+static const char step_1[] =
     "CREATE TABLE value (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE outbox_state ("
     " one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, next_seq INTEGER NOT NULL,"
@@ -47,14 +46,27 @@ static const char *const steps[] = {
     "power_m2 REAL NOT NULL,"
     " power_min_w REAL NOT NULL, power_max_w REAL NOT NULL, energy_mean_wh REAL NOT NULL, first_ms "
     "INTEGER NOT NULL,"
-    " last_ms INTEGER NOT NULL, PRIMARY KEY (meter, appliance)) STRICT, WITHOUT ROWID;",
-};
+    " last_ms INTEGER NOT NULL, PRIMARY KEY (meter, appliance)) STRICT, WITHOUT ROWID;";
+
+/* Check sums of the rows that grow (outbox_checksum, history_checksum); NULL in rows of before. */
+static const char step_2[] = "ALTER TABLE outbox ADD COLUMN crc INTEGER;"
+                             "ALTER TABLE run ADD COLUMN crc INTEGER;";
+
+/* Step i + 1 takes a database from schema i to i + 1; a new file runs through all of them. The
+ * schema version is the number of steps. A new step goes to the end, and a file of the version
+ * before it into tests/storage/test_migrate.c. */
+static const char *const steps[] = {step_1, step_2};
 
 #define SCHEMA_VERSION ((int)(sizeof steps / sizeof steps[0]))
 
 /* Those that stay small whatever waits; outbox and run grow. */
 static const char *const small_tables[] = {"value",          "outbox_state", "gap",
                                            "meter_progress", "meter_state",  "routine"};
+
+int store_schema_version(void)
+{
+    return SCHEMA_VERSION;
+}
 
 /* First column of the first row: number, or copied into text when that is not NULL. 1 row, 0 none,
  * -errno. */

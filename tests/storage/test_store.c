@@ -44,7 +44,7 @@ static void makes_a_database(void **state)
     assert_int_equal(report.migrated_from, 0);
     assert_string_equal(report.set_aside, "");
     assert_int_equal(number(s->db, "PRAGMA application_id"), 0x4E494C4D);
-    assert_int_equal(number(s->db, "PRAGMA user_version"), 1);
+    assert_int_equal(number(s->db, "PRAGMA user_version"), store_schema_version());
     assert_int_equal(number(s->db, "PRAGMA synchronous"), 2);
     assert_int_equal(number(s->db, "SELECT 1 FROM pragma_journal_mode WHERE journal_mode = 'wal'"),
                      1);
@@ -203,9 +203,10 @@ static void leaves_a_newer_schema(void **state)
     char why[256];
 
     store_close(s);
-    sql(path, "PRAGMA user_version = 7; UPDATE value SET value = 7 WHERE name = 'store.schema'");
+    sql(path,
+        "PRAGMA user_version = 700; UPDATE value SET value = 700 WHERE name = 'store.schema'");
     assert_int_equal(store_open(path, &none, NULL, why, sizeof why), -EPROTO);
-    assert_non_null(strstr(why, "nilmd.db: schema version 7 is newer"));
+    assert_non_null(strstr(why, "nilmd.db: schema version 700 is newer"));
     assert_int_equal(store_open_readonly(path, &none, why, sizeof why), -EPROTO);
     assert_int_equal(temp_count(state, "corrupt"), 0);
 }
