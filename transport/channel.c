@@ -37,6 +37,8 @@ struct channel {
     int incoming;         /* our end of a new pair, or -1 */
     int stop, drop, hold, mqtt5;
     struct channel_status status;
+    uint16_t *acks; /* packet ids that the owner accepted and that are still to leave */
+    size_t ack_count, ack_room;
 };
 
 /* Paho's connect() finds its channel by the port number. */
@@ -99,6 +101,21 @@ static enum pump_order order(void *context, int *hold)
     *hold = c->hold;
     pthread_mutex_unlock(&c->lock);
     return o;
+}
+
+/* What the owner has accepted, for the pump. */
+static size_t take_accepted(void *context, uint16_t *ids, size_t room)
+{
+    struct channel *c = context;
+    pthread_mutex_lock(&c->lock);
+    size_t n = c->ack_count < room ? c->ack_count : room;
+    if (n > 0) {
+        memcpy(ids, c->acks, n * sizeof *ids);
+        memmove(c->acks, c->acks + n, (c->ack_count - n) * sizeof *ids);
+        c->ack_count -= n;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return n;
 }
 
 static void set_phase(struct channel *c, enum channel_phase phase, const char *text)
@@ -193,6 +210,7 @@ static void run_session(struct channel *c, int paho)
                                .max_packet = c->config.max_packet,
                                .secret = c->secret,
                                .order = order,
+                               .accepted = c->config.manual_ack ? take_accepted : NULL,
                                .context = c};
 
     int established = establish(c, paho, &fd, &tls) == 0;
@@ -238,6 +256,7 @@ static void *channel_thread(void *context)
         if (paho >= 0 && !stop) {
             c->drop = 0;
             c->status = (struct channel_status){.attempt = c->status.attempt + 1, .alert = -1};
+            c->ack_count = 0; /* packet ids belong to a session */
         }
         pthread_mutex_unlock(&c->lock);
         if (stop) {
@@ -340,6 +359,7 @@ void channel_close(struct channel *c, int flush_ms)
         close(c->incoming);
     close(c->wake_fd);
     pthread_mutex_destroy(&c->lock);
+    free(c->acks);
     free(c);
 }
 
@@ -381,6 +401,43 @@ void channel_drop(struct channel *c)
     wake(c);
     if (open)
         await_end(c, DROP_MS);
+}
+
+uint64_t channel_receipt(struct channel *c, uint16_t id)
+{
+    pthread_mutex_lock(&c->lock);
+    uint64_t attempt = c->status.attempt;
+    pthread_mutex_unlock(&c->lock);
+    return attempt << 16 | id;
+}
+
+/* Called with the lock held. */
+static int keep_accepted(struct channel *c, uint16_t id)
+{
+    if (c->ack_count == UINT16_MAX)
+        return -ENOBUFS;
+    if (c->ack_count == c->ack_room) {
+        size_t room = c->ack_room ? 2 * c->ack_room : 64;
+        uint16_t *larger = realloc(c->acks, room * sizeof *larger);
+        if (!larger)
+            return -ENOMEM;
+        c->acks = larger;
+        c->ack_room = room;
+    }
+    c->acks[c->ack_count++] = id;
+    return 0;
+}
+
+int channel_accept(struct channel *c, uint64_t receipt)
+{
+    int rc = 0;
+    pthread_mutex_lock(&c->lock);
+    if (c->config.manual_ack && receipt >> 16 == c->status.attempt &&
+        c->status.phase == CHANNEL_OPEN)
+        rc = keep_accepted(c, (uint16_t)receipt);
+    pthread_mutex_unlock(&c->lock);
+    wake(c);
+    return rc;
 }
 
 uint32_t channel_notice(const struct channel *c, const void *payload, size_t size)

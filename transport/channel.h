@@ -27,6 +27,7 @@ struct channel_config { /* strings must stay */
                        cut short) */
     uint32_t
         max_packet; /* larger PUBLISH packets from the broker are shortened to a notice (frame.h) */
+    int manual_ack; /* Paho's PUBACKs stay here; channel_accept makes those of the owner */
 };
 
 enum channel_phase {
@@ -65,6 +66,11 @@ void channel_set_mqtt5(struct channel *c, int mqtt5);
 void channel_hold(struct channel *c, int hold);
 /* Drops the session, without TLS or MQTT goodbye; on return nothing that Paho writes leaves any more. */
 void channel_drop(struct channel *c);
+/* What channel_accept wants for a message with this packet id of the session that is now. Any thread. */
+uint64_t channel_receipt(struct channel *c, uint16_t id);
+/* Acknowledges it to the broker, in the order of the calls; nothing when its session is over. Any
+ * thread. 0, -ENOMEM, -ENOBUFS (more than there are packet ids wait to leave). */
+int channel_accept(struct channel *c, uint64_t receipt);
 /* See frame_notice. */
 uint32_t channel_notice(const struct channel *c, const void *payload, size_t size);
 

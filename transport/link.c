@@ -123,7 +123,8 @@ static int open_channel(struct link *l, char *why, size_t why_size)
                                        .server_name = l->config.server_name},
                                .timeout_ms = l->config.connect_timeout_s * 1000,
                                .max_packet =
-                                   (uint32_t)l->config.max_message + SESSION_PACKET_OVERHEAD};
+                                   (uint32_t)l->config.max_message + SESSION_PACKET_OVERHEAD,
+                               .manual_ack = l->config.manual_ack};
     int rc = channel_open(&c, &l->channel, why, why_size);
     l->box.channel = l->channel;
     return rc;
@@ -248,6 +249,11 @@ int link_subscribe(struct link *l, const char *filter)
     if (l->state == SESSION_READY)
         session_subscribe(l, l->filter_count - 1);
     return 0;
+}
+
+int link_accept(struct link *l, uint64_t receipt)
+{
+    return receipt ? channel_accept(l->channel, receipt) : 0;
 }
 
 int link_room(const struct link *l)

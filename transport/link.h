@@ -28,6 +28,7 @@ struct link_config { /* strings are copied */
     int protocol; /* 0: MQTT 5, falling back to 3.1.1; 4: 3.1.1 only; 5: 5 only */
     const char *will_topic; /* NULL: none; retained, QoS 1 */
     const char *will_payload;
+    int manual_ack; /* 1: messages of QoS 1 are acknowledged by link_accept and not when they arrive */
     size_t max_message; /* largest message accepted from the broker; 0: 1 MiB. Larger ones are reported and dropped */
 };
 
@@ -51,6 +52,7 @@ struct link_event {
     const void *payload;
     size_t payload_bytes;
     int retained;
+    uint64_t receipt; /* of a LINK_MESSAGE, or of the message that a LINK_REFUSED is about: for link_accept; 0: none */
     char text[384];
 };
 
@@ -63,6 +65,11 @@ void link_destroy(struct link *l, int timeout_ms);
 
 /* Topics to be subscribed on every connect (QoS 1). At most 16; before or after connecting. */
 int link_subscribe(struct link *l, const char *filter);
+
+/* With manual_ack: the message is safe with its owner, the broker need not send it again. Messages are accepted in the order in
+ * which they came. What is not accepted comes again in the next session (same client id, session_expiry_s above 0). A receipt
+ * of an earlier session is ignored: that message comes again. 0, -ENOMEM, -ENOBUFS (it comes again). */
+int link_accept(struct link *l, uint64_t receipt);
 
 /* Waits for the next event, at most timeout_ms. Returns its type, or -errno when the link cannot go on. */
 int link_next(struct link *l, struct link_event *event, int timeout_ms);

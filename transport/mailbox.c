@@ -238,6 +238,7 @@ int mailbox_on_message(void *box, char *topic, int topic_length, MQTTAsync_messa
     m->topic = topic;
     m->message = message;
     m->bytes = bytes + MESSAGE_COST;
+    m->receipt = message->qos > 0 ? channel_receipt(b->channel, (uint16_t)message->msgid) : 0;
     m->too_large = channel_notice(b->channel, message->payload, bytes);
     if (bytes > b->max_message)
         m->too_large = (uint32_t)bytes;

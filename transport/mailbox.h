@@ -53,6 +53,7 @@ struct mailbox_message {
     MQTTAsync_message *message;
     size_t bytes;
     uint32_t too_large; /* the size announced: the payload was dropped */
+    uint64_t receipt;   /* of channel_receipt; 0: QoS 0 */
 };
 
 struct mailbox_subscription { /* context of a subscribe */

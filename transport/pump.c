@@ -6,17 +6,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "transport/ack.h"
 #include "transport/dial.h"
 #include "transport/frame.h"
 
-#define BUFFER 16384u     /* one TLS record */
-#define GOODBYE_MS 3000   /* for the last bytes up, and for the broker to close */
+#define BUFFER 16384u   /* one TLS record */
+#define GOODBYE_MS 3000 /* for the last bytes up, and for the broker to close */
+#define ACKS_PER_STEP 64u
 #define STEPS_PER_LOOK 64 /* between two looks at the orders, under load */
 
 struct pump {
     const struct pump_config *config;
     struct client *tls;
     struct frame frame;
+    struct ack ack;
     uint8_t up[BUFFER], raw[BUFFER], down[BUFFER + FRAME_GROWTH];
     size_t up_have, up_sent;     /* from Paho, not yet taken by TLS */
     size_t raw_have, raw_used;   /* from TLS, not yet filtered */
@@ -34,9 +37,24 @@ static int blocked(void)
     return errno == EAGAIN || errno == EINTR;
 }
 
+/* Between two of Paho's packets: the owner's acknowledgements, when there are some. */
+static void take_accepted(struct pump *p)
+{
+    uint16_t ids[ACKS_PER_STEP];
+    if (!p->config->accepted || !ack_between(&p->ack))
+        return;
+    size_t n = p->config->accepted(p->config->context, ids, ACKS_PER_STEP);
+    for (size_t i = 0; i < n; i++)
+        ack_put(p->up + i * ACK_BYTES, ids[i]);
+    p->up_have = n * ACK_BYTES;
+    p->up_sent = 0;
+}
+
 /* Each step moves what it can and returns 1 when it moved something. */
 static int step_up(struct pump *p)
 {
+    if (p->up_sent == p->up_have)
+        take_accepted(p);
     if (p->up_sent == p->up_have && !p->paho_gone) {
         ssize_t n = recv(p->config->paho, p->up, sizeof p->up, 0);
         if (n < 0 && blocked()) {
@@ -46,7 +64,9 @@ static int step_up(struct pump *p)
         p->up_sent = 0;
         p->up_have = n > 0 ? (size_t)n : 0;
         p->paho_gone = n <= 0;
-        if (n <= 0)
+        if (n > 0 && p->config->accepted)
+            p->up_have = ack_filter(&p->ack, p->up, p->up_have);
+        if (p->up_have == 0)
             return 1;
     }
     if (p->up_sent == p->up_have)
@@ -155,6 +175,7 @@ enum pump_end pump_run(const struct pump_config *config, struct client *tls)
     int64_t deadline = 0; /* set once we are on our way out */
     enum pump_order order = config->order(config->context, &p.hold);
 
+    ack_start(&p.ack);
     frame_start(&p.frame, config->max_packet, config->mqtt5, config->secret);
     for (int steps = 1;; steps++) {
         p.tcp_events = p.paho_events = 0;

@@ -3,6 +3,7 @@
 #ifndef TRANSPORT_PUMP_H
 #define TRANSPORT_PUMP_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "transport/client.h"
@@ -27,6 +28,9 @@ struct pump_config {
     const uint8_t *secret; /* frame.h */
     /* *hold: read nothing more from the broker for now. */
     enum pump_order (*order)(void *context, int *hold);
+    /* Takes at most room packet ids off those that the owner has accepted; how many. NULL: Paho's
+     * own PUBACKs pass (ack.h). */
+    size_t (*accepted)(void *context, uint16_t *ids, size_t room);
     void *context;
 };
 

@@ -14,6 +14,8 @@
 #define PAHO_EXTRA_S 10
 /* Beyond that, without a callback, Paho is taken for stuck. */
 #define PATIENCE_MS 30000
+/* Messages that the broker sends ahead of the owner's acceptance (MQTT 5). */
+#define UNACCEPTED_MOST 128
 
 void session_drop(struct link *l)
 {
@@ -130,6 +132,11 @@ static int call_connect(struct link *l)
                        l->config.session_expiry_s);
         add_number(&properties, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE,
                    (uint32_t)l->config.max_message + SESSION_PACKET_OVERHEAD);
+        if (l->config.manual_ack) {
+            MQTTProperty most = {.identifier = MQTTPROPERTY_CODE_RECEIVE_MAXIMUM};
+            most.value.integer2 = UNACCEPTED_MOST;
+            (void)MQTTProperties_add(&properties, &most);
+        }
         o.connectProperties = &properties;
     } else {
         o.MQTTVersion = MQTTVERSION_3_1_1;
@@ -329,6 +336,7 @@ static int take_message(struct link *l, struct link_event *event)
         return 0;
     l->current = m;
     event->topic = m->topic;
+    event->receipt = m->receipt;
     if (m->too_large) {
         event->type = LINK_REFUSED;
         snprintf(event->text, sizeof event->text,
