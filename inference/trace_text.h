@@ -1,5 +1,5 @@
-/* trace_text.h - numbers, times and names out of untrusted text; private to trace.c (part of the
- * reader of trace.h).
+/* trace_text.h - numbers, times and names out of untrusted text; for the readers of text files
+ * (trace.c, and the workshop's).
  *
  * The parsers take a cursor *p and an end, need no NUL, never look at the locale, and leave *p
  * behind what they took. They return 0, or -EBADMSG with *p anywhere. NUL bytes are ordinary wrong

@@ -27,6 +27,12 @@ int workshop_reject(int argc, char **argv);
  * processes. */
 int workshop_compare(int argc, char **argv);
 
+/* What was really on, from submetered columns; how well events tell it; two classic methods to
+ * compare with. The keys of --json: SPEC.md section 7. */
+int workshop_truth(int argc, char **argv);
+int workshop_score(int argc, char **argv);
+int workshop_baseline(int argc, char **argv);
+
 /* What a model costs on this machine, and what is in its file. The keys of --json: SPEC.md section 7. */
 int workshop_bench(int argc, char **argv);
 int workshop_inspect(int argc, char **argv);
