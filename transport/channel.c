@@ -26,6 +26,15 @@
 #define FIRST_WRITE_MS 5000
 #define DROP_MS 2000 /* the thread sees an order at once, unless the machine is very busy */
 
+/* What a session is made of. */
+struct aim {
+    char host[254], server_name[254];
+    uint16_t port;
+    struct credentials *credentials;
+    int clock_known;
+    int64_t floor_s;
+};
+
 struct channel {
     struct channel_config config;
     unsigned number;
@@ -39,6 +48,7 @@ struct channel {
     struct channel_status status;
     uint16_t *acks; /* packet ids that the owner accepted and that are still to leave */
     size_t ack_count, ack_room;
+    struct aim aim;
 };
 
 /* Paho's connect() finds its channel by the port number. */
@@ -172,32 +182,54 @@ static int handshake(struct channel *c, struct client *tls, int fd, int paho, in
     }
 }
 
+static void take_aim(struct channel *c, struct aim *aim)
+{
+    pthread_mutex_lock(&c->lock);
+    *aim = c->aim;
+    credentials_keep(aim->credentials);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void set_open(struct channel *c, const struct client *tls)
+{
+    char text[320];
+    client_describe(tls, text, sizeof text);
+    pthread_mutex_lock(&c->lock);
+    client_validity(tls, &c->status.valid_from_s, &c->status.valid_to_s);
+    pthread_mutex_unlock(&c->lock);
+    set_phase(c, CHANNEL_OPEN, text);
+}
+
 /* TCP and TLS; -1 with the status set when there is no session. */
 static int establish(struct channel *c, int paho, int *fd, struct client **tls)
 {
     int64_t deadline = dial_now() + c->config.timeout_ms;
     struct addrinfo *addresses = NULL;
+    struct aim aim;
     char text[320];
 
+    take_aim(c, &aim);
     set_phase(c, CHANNEL_RESOLVING, "");
-    int rc = dial_resolve(c->config.host, c->config.port, &addresses, text, sizeof text);
+    int rc = dial_resolve(aim.host, aim.port, &addresses, text, sizeof text);
     if (rc == 0) {
         set_phase(c, CHANNEL_CONNECTING, "");
         rc = dial_connect(addresses, deadline, paho, fd, text, sizeof text);
         freeaddrinfo(addresses);
     }
     if (rc == 0) {
+        const struct client_config config = {aim.credentials, aim.server_name, aim.clock_known,
+                                             aim.floor_s};
         set_phase(c, CHANNEL_HANDSHAKE, "");
-        rc = client_open(&c->config.tls, *fd, tls, text, sizeof text);
+        rc = client_open(&config, *fd, tls, text, sizeof text);
     }
+    credentials_release(aim.credentials);
     if (rc != 0) {
         set_phase(c, CHANNEL_CLOSED, text);
         return -1;
     }
     if (handshake(c, *tls, *fd, paho, deadline) != 0)
         return -1;
-    client_describe(*tls, text, sizeof text);
-    set_phase(c, CHANNEL_OPEN, text);
+    set_open(c, *tls);
     return 0;
 }
 
@@ -288,22 +320,19 @@ static int enrol(struct channel *c)
 int channel_open(const struct channel_config *config, struct channel **out, char *why,
                  size_t why_size)
 {
-    struct client *check;
+    int rc = 0;
     *out = NULL;
     if (!channel_is_connect(dlsym(RTLD_DEFAULT, "connect")))
         return tls_why(why, why_size, ENOTSUP,
                        "this program's connect() was taken over by another library (LD_PRELOAD?): "
                        "no private channel to the MQTT library is possible");
-    int rc = client_open(&config->tls, -1, &check, why, why_size);
-    if (rc != 0)
-        return rc;
-    client_free(check);
     struct channel *c = calloc(1, sizeof *c);
     if (!c)
         return tls_why(why, why_size, ENOMEM, "channel: out of memory");
     c->config = *config;
     c->incoming = -1;
     c->status.alert = -1;
+    c->aim.clock_known = 1;
     pthread_mutex_init(&c->lock, NULL);
     c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     rc = c->wake_fd < 0 ? -errno : 0;
@@ -360,6 +389,7 @@ void channel_close(struct channel *c, int flush_ms)
     close(c->wake_fd);
     pthread_mutex_destroy(&c->lock);
     free(c->acks);
+    credentials_release(c->aim.credentials);
     free(c);
 }
 
@@ -372,6 +402,28 @@ void channel_status(struct channel *c, struct channel_status *out)
 {
     pthread_mutex_lock(&c->lock);
     *out = c->status;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void channel_aim(struct channel *c, const char *host, uint16_t port, const char *server_name,
+                 struct credentials *credentials)
+{
+    credentials_keep(credentials);
+    pthread_mutex_lock(&c->lock);
+    struct credentials *old = c->aim.credentials;
+    snprintf(c->aim.host, sizeof c->aim.host, "%s", host);
+    snprintf(c->aim.server_name, sizeof c->aim.server_name, "%s", server_name);
+    c->aim.port = port;
+    c->aim.credentials = credentials;
+    pthread_mutex_unlock(&c->lock);
+    credentials_release(old);
+}
+
+void channel_set_clock(struct channel *c, int known, int64_t floor_s)
+{
+    pthread_mutex_lock(&c->lock);
+    c->aim.clock_known = known;
+    c->aim.floor_s = floor_s;
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -19,10 +19,7 @@
 
 struct channel;
 
-struct channel_config { /* strings must stay */
-    const char *host;
-    uint16_t port;
-    struct client_config tls;
+struct channel_config {
     int timeout_ms; /* for resolving, connecting and handshake together (resolving itself cannot be
                        cut short) */
     uint32_t
@@ -44,11 +41,12 @@ struct channel_status {
     enum channel_phase phase;
     enum channel_phase reached; /* the phase in which it was CLOSED */
     int code, alert;            /* mbedTLS code (0: none), TLS alert received (-1: none) */
+    int64_t valid_from_s, valid_to_s; /* OPEN: of the broker's certificates, all of them (Unix s) */
     char text[320]; /* OPEN: TLS version and cipher; CLOSED: why, in words; "" when our side ended
                        it */
 };
 
-/* Checks the files and starts the thread. -ENOTSUP: connect() does not lead here in this process.
+/* Starts the thread. -ENOTSUP: connect() does not lead here in this process.
  */
 int channel_open(const struct channel_config *config, struct channel **out, char *why,
                  size_t why_size);
@@ -60,6 +58,12 @@ void channel_close(struct channel *c, int flush_ms);
 void channel_uri(const struct channel *c, char *text, size_t size);
 /* Any thread. The text is written before Paho sees the end of its socket. */
 void channel_status(struct channel *c, struct channel_status *out);
+/* Where the next session goes to, and with what; texts are cut to 253 characters and copied, credentials
+ * are kept. Before Paho connects. */
+void channel_aim(struct channel *c, const char *host, uint16_t port, const char *server_name,
+                 struct credentials *credentials);
+/* See client_config; counts from the next session on. Any thread. */
+void channel_set_clock(struct channel *c, int known, int64_t floor_s);
 /* Whether PUBLISH packets have properties; before Paho connects. */
 void channel_set_mqtt5(struct channel *c, int mqtt5);
 /* hold 1: nothing more is read from the broker, until hold 0. Any thread. */

@@ -27,6 +27,8 @@ struct client {
     char name[256];
     unsigned char address[16]; /* when name is an IP address */
     size_t address_bytes;
+    int clock_known;
+    int64_t floor_s, valid_from_s, valid_to_s;
 };
 
 /* Forward secrecy and authenticated encryption only. */
@@ -82,27 +84,23 @@ static int has_address(const mbedtls_x509_crt *cert, const unsigned char *addres
     return 0;
 }
 
-static int verify_address(void *context, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
+/* Called for each certificate of the broker's chain, mbedTLS's own findings in *flags. */
+static int verify(void *context, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
 {
-    const struct client *c = context;
-    if (depth == 0 && !has_address(cert, c->address, c->address_bytes))
+    struct client *c = context;
+    int64_t from = tls_unix_time(&cert->valid_from), to = tls_unix_time(&cert->valid_to);
+    if (c->address_bytes && depth == 0 && !has_address(cert, c->address, c->address_bytes))
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+    if (!c->clock_known) {
+        *flags &= ~(uint32_t)(MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE);
+        if (to < c->floor_s)
+            *flags |= MBEDTLS_X509_BADCERT_EXPIRED;
+    }
+    if (from > c->valid_from_s)
+        c->valid_from_s = from;
+    if (to < c->valid_to_s)
+        c->valid_to_s = to;
     return 0;
-}
-
-static int load_files(struct client *c, const struct client_config *config, char *why,
-                      size_t why_size)
-{
-    int rc = tls_load_certs(&c->ca, config->ca_path, why, why_size);
-    if (rc != 0 || !config->cert_path)
-        return rc;
-    rc = tls_load_certs(&c->cert, config->cert_path, why, why_size);
-    if (rc == 0)
-        rc = tls_load_key(&c->key, config->key_path, &c->rng, why, why_size);
-    if (rc == 0 && tls_check_pair(&c->cert, &c->key, &c->rng) != 0)
-        rc = tls_why(why, why_size, EKEYREJECTED, "%s: is not the key of the certificate %s",
-                     config->key_path, config->cert_path);
-    return rc;
 }
 
 static void set_address(struct client *c)
@@ -131,8 +129,7 @@ static int configure(struct client *c, int with_cert)
     mbedtls_ssl_conf_rng(&c->conf, mbedtls_ctr_drbg_random, &c->rng.drbg);
     if (with_cert)
         code = mbedtls_ssl_conf_own_cert(&c->conf, &c->cert, &c->key);
-    if (c->address_bytes)
-        mbedtls_ssl_conf_verify(&c->conf, verify_address, c);
+    mbedtls_ssl_conf_verify(&c->conf, verify, c);
     if (code == 0)
         code = mbedtls_ssl_setup(&c->ssl, &c->conf);
     /* RFC 6066: no IP address in the server name indication. */
@@ -152,6 +149,9 @@ int client_open(const struct client_config *config, int fd, struct client **out,
         return tls_why(why, why_size, ENOMEM, "TLS: out of memory");
     c->fd = fd;
     c->alert = -1;
+    c->clock_known = config->clock_known;
+    c->floor_s = config->floor_s;
+    c->valid_to_s = INT64_MAX;
     snprintf(c->name, sizeof c->name, "%s", config->server_name);
     mbedtls_ssl_init(&c->ssl);
     mbedtls_ssl_config_init(&c->conf);
@@ -160,9 +160,11 @@ int client_open(const struct client_config *config, int fd, struct client **out,
     mbedtls_pk_init(&c->key);
     set_address(c);
     int code = tls_rng_init(&c->rng);
-    int rc = code == 0 ? load_files(c, config, why, why_size) : 0;
+    int rc = code == 0 ? credentials_parse(config->credentials, &c->ca, &c->cert, &c->key, &c->rng,
+                                           why, why_size)
+                       : 0;
     if (rc == 0 && code == 0)
-        code = configure(c, config->cert_path != NULL);
+        code = configure(c, credentials_have_cert(config->credentials));
     if (rc == 0 && code != 0)
         rc = tls_why(why, why_size, EIO, "TLS cannot be set up: %s",
                      tls_code_text(code, text, sizeof text));
@@ -271,6 +273,12 @@ void client_explain(const struct client *c, int established, char *text, size_t 
         snprintf(text, size, "the other side does not speak TLS: is this the broker's TLS port?");
     else
         snprintf(text, size, "TLS failed: %s", tls_code_text(c->code, words, sizeof words));
+}
+
+void client_validity(const struct client *c, int64_t *from_s, int64_t *to_s)
+{
+    *from_s = c->valid_from_s;
+    *to_s = c->valid_to_s;
 }
 
 int client_code(const struct client *c)

@@ -36,23 +36,41 @@ static const char **text_field(struct link_config *c, int i)
     const char **fields[] = {&c->host,       &c->client_id,   &c->ca_path,  &c->cert_path,
                              &c->key_path,   &c->server_name, &c->username, &c->password,
                              &c->will_topic, &c->will_payload};
-    return i < (int)(sizeof fields / sizeof fields[0]) ? fields[i] : NULL;
+    const int own = (int)(sizeof fields / sizeof fields[0]);
+    if (i < own)
+        return fields[i];
+    return i < own + LINK_BROKERS - 1 ? &c->more[i - own].host : NULL;
+}
+
+static int is_host(const char *host)
+{
+    return host && *host && strlen(host) <= 253;
+}
+
+static const char *check_brokers(const struct link_config *c)
+{
+    if (!is_host(c->host))
+        return "host: expected a name or an address";
+    if (c->port == 0)
+        return "port: expected 1 to 65535";
+    for (int i = 0; i < LINK_BROKERS - 1 && c->more[i].host; i++)
+        if (!is_host(c->more[i].host) || c->more[i].port == 0)
+            return "more brokers: expected names or addresses, and ports of 1 to 65535";
+    return NULL;
 }
 
 static int check_config(const struct link_config *c, char *why, size_t why_size)
 {
-    const char *wrong = NULL;
-    if (!c->host || !*c->host || strlen(c->host) > 253)
-        wrong = "host: expected a name or an address";
-    else if (c->port == 0)
-        wrong = "port: expected 1 to 65535";
-    else if (!c->client_id || !*c->client_id)
+    const char *wrong = check_brokers(c);
+    if (wrong)
+        return tls_why(why, why_size, EINVAL, "%s", wrong);
+    if (!c->client_id || !*c->client_id)
         wrong = "client id: expected a text";
     else if (!c->ca_path)
         wrong = "ca: expected the path of the CA certificates";
     else if (!c->cert_path != !c->key_path)
         wrong = "cert and key: expected both or none";
-    else if (c->server_name && (!*c->server_name || strlen(c->server_name) > 253))
+    else if (c->server_name && !is_host(c->server_name))
         wrong = "server name: expected a name or an address";
     else if (!c->will_topic != !c->will_payload)
         wrong = "will: expected topic and payload, or none";
@@ -69,8 +87,6 @@ static int check_config(const struct link_config *c, char *why, size_t why_size)
 
 static void set_defaults(struct link_config *c)
 {
-    if (!c->server_name)
-        c->server_name = c->host;
     if (!c->keepalive_s)
         c->keepalive_s = 30;
     if (!c->connect_timeout_s)
@@ -95,6 +111,7 @@ static void free_link(struct link *l)
     for (unsigned i = 0; i < l->filter_count; i++)
         free(l->filters[i]);
     free(l->slots);
+    credentials_release(l->credentials);
     free(l);
 }
 
@@ -115,13 +132,7 @@ static int copy_config(struct link *l, const struct link_config *config)
 
 static int open_channel(struct link *l, char *why, size_t why_size)
 {
-    struct channel_config c = {.host = l->config.host,
-                               .port = l->config.port,
-                               .tls = {.ca_path = l->config.ca_path,
-                                       .cert_path = l->config.cert_path,
-                                       .key_path = l->config.key_path,
-                                       .server_name = l->config.server_name},
-                               .timeout_ms = l->config.connect_timeout_s * 1000,
+    struct channel_config c = {.timeout_ms = l->config.connect_timeout_s * 1000,
                                .max_packet =
                                    (uint32_t)l->config.max_message + SESSION_PACKET_OVERHEAD,
                                .manual_ack = l->config.manual_ack};
@@ -130,7 +141,29 @@ static int open_channel(struct link *l, char *why, size_t why_size)
     return rc;
 }
 
-int link_create(const struct link_config *config, struct link **out, char *why, size_t why_size)
+static int make_slots(struct link *l)
+{
+    l->slots = calloc((size_t)l->config.max_inflight, sizeof *l->slots);
+    if (!l->slots)
+        return -ENOMEM;
+    for (int i = 0; i < l->config.max_inflight; i++) {
+        l->slots[i].box = &l->box;
+        l->slots[i].next = l->free_slots;
+        l->free_slots = &l->slots[i];
+    }
+    return 0;
+}
+
+static void count_brokers(struct link *l)
+{
+    l->broker_count = 1;
+    while (l->broker_count < LINK_BROKERS && l->config.more[l->broker_count - 1].host)
+        l->broker_count++;
+}
+
+/* With credentials that are kept, or read from the files when NULL. */
+static int create(const struct link_config *config, struct credentials *credentials,
+                  struct link **out, char *why, size_t why_size)
 {
     *out = NULL;
     int rc = check_config(config, why, why_size);
@@ -140,22 +173,21 @@ int link_create(const struct link_config *config, struct link **out, char *why, 
     if (!l)
         return tls_why(why, why_size, ENOMEM, "link: out of memory");
     rc = copy_config(l, config);
-    l->slots = rc == 0 ? calloc((size_t)l->config.max_inflight, sizeof *l->slots) : NULL;
-    if (!l->slots) {
-        free_link(l);
-        return tls_why(why, why_size, ENOMEM, "link: out of memory");
-    }
-    for (int i = 0; i < l->config.max_inflight; i++) {
-        l->slots[i].box = &l->box;
-        l->slots[i].next = l->free_slots;
-        l->free_slots = &l->slots[i];
-    }
-    rc = mailbox_init(&l->box, l->config.max_message);
+    if (rc == 0)
+        rc = make_slots(l);
+    if (rc == 0)
+        rc = mailbox_init(&l->box, l->config.max_message);
     if (rc != 0) {
         free_link(l);
         return tls_why(why, why_size, -rc, "link: %s", strerror(-rc));
     }
-    rc = open_channel(l, why, why_size);
+    count_brokers(l);
+    l->credentials = credentials_keep(credentials);
+    if (!credentials)
+        rc = credentials_load(config->ca_path, config->cert_path, config->key_path,
+                              &l->credentials, why, why_size);
+    if (rc == 0)
+        rc = open_channel(l, why, why_size);
     if (rc == 0) {
         rc = session_make(l, l->config.protocol == 4 ? MQTTVERSION_3_1_1 : MQTTVERSION_5);
         if (rc != 0)
@@ -171,23 +203,91 @@ int link_create(const struct link_config *config, struct link **out, char *why, 
     return 0;
 }
 
+int link_create(const struct link_config *config, struct link **out, char *why, size_t why_size)
+{
+    return create(config, NULL, out, why, why_size);
+}
+
+/* ---- trials ---- */
+
+struct link_broker link_broker(const struct link *l)
+{
+    return session_broker(l, l->broker);
+}
+
+int64_t link_expiry(const struct link *l)
+{
+    return credentials_expiry(l->credentials);
+}
+
+void link_set_clock(struct link *l, int known, int64_t floor_s)
+{
+    channel_set_clock(l->channel, known, floor_s);
+}
+
+int link_try(const struct link *l, int i, const char *client_id, struct link **out, char *why,
+             size_t why_size)
+{
+    struct link_config c = l->config;
+    const struct link_broker b = session_broker(l, i);
+    c.host = b.host;
+    c.port = b.port;
+    memset(c.more, 0, sizeof c.more);
+    c.client_id = client_id;
+    c.will_topic = c.will_payload = NULL;
+    c.session_expiry_s = 0;
+    c.max_inflight = 1;
+    return create(&c, l->credentials, out, why, why_size);
+}
+
+void link_move(struct link *l, int i)
+{
+    session_leave(l, i < l->broker_count ? i : 0);
+}
+
+static void swap_text(const char **a, const char **b)
+{
+    const char *kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+void link_adopt(struct link *l, struct link *trial)
+{
+    struct link_config *a = &l->config, *b = &trial->config;
+    const int keepalive = b->keepalive_s, protocol = b->protocol;
+    struct credentials *credentials = l->credentials;
+    const uint16_t port = a->port;
+    const char **own[] = {&a->host,      &a->ca_path,  &a->cert_path,  &a->key_path,
+                          &a->server_name, &a->username, &a->password};
+    const char **other[] = {&b->host,      &b->ca_path,  &b->cert_path,  &b->key_path,
+                            &b->server_name, &b->username, &b->password};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+        swap_text(own[i], other[i]);
+    for (int i = 0; i < LINK_BROKERS - 1; i++) {
+        const struct link_broker kept = a->more[i];
+        a->more[i] = b->more[i];
+        b->more[i] = kept;
+    }
+    a->port = b->port;
+    b->port = port;
+    l->credentials = trial->credentials;
+    trial->credentials = credentials;
+    a->keepalive_s = keepalive;
+    a->protocol = protocol;
+    const int broker = trial->broker;
+    count_brokers(l);
+    count_brokers(trial);
+    trial->broker = 0;
+    session_leave(l, broker);
+}
+
 /* A clean end: Paho writes DISCONNECT, then the channel delivers it. */
 static void say_goodbye(struct link *l, int timeout_ms)
 {
-    MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer;
     struct mailbox_note note;
     int64_t deadline = dial_now() + timeout_ms;
-    o.timeout = timeout_ms;
-    o.context = &l->box;
-    if (l->version == MQTTVERSION_5) {
-        o.onSuccess5 = mailbox_on_goodbye5;
-        o.onFailure5 = mailbox_on_goodbye_failure5;
-    } else {
-        o.onSuccess = mailbox_on_goodbye;
-        o.onFailure = mailbox_on_goodbye_failure;
-    }
-    channel_hold(l->channel, 0);
-    if (MQTTAsync_disconnect(l->paho, &o) != MQTTASYNC_SUCCESS)
+    if (session_disconnect(l, timeout_ms) != 0)
         return;
     for (int64_t left; (left = deadline - dial_now()) > 0;) {
         while (mailbox_take_note(&l->box, &note))

@@ -4,6 +4,10 @@
  * runs under Paho's locks. All functions are for the owner thread, except link_wake. Connecting, back-off with full
  * jitter (reset only after a session was stable for stable_s), resubscription and the in-flight window are the link's
  * business; the queue is the owner's (the outbox): the link keeps no message that it was not given room for.
+ *
+ * Several brokers are tried in their order, round and round: the next one when one cannot be reached, refuses, or ended
+ * a session before it was stable; a stable session that is lost is first tried again at the same broker, which may
+ * remember it. The back-off's limit doubles once a round.
  */
 #ifndef TRANSPORT_LINK_H
 #define TRANSPORT_LINK_H
@@ -13,12 +17,20 @@
 
 struct link;
 
-struct link_config { /* strings are copied */
+#define LINK_BROKERS 8 /* at most */
+
+struct link_broker {
     const char *host;
     uint16_t port;
+};
+
+struct link_config { /* strings are copied */
+    const char *host; /* of the first broker */
+    uint16_t port;
+    struct link_broker more[LINK_BROKERS - 1]; /* tried after it, up to the first without a host */
     const char *client_id;
     const char *ca_path, *cert_path, *key_path; /* PEM; cert and key may be NULL (no client certificate) */
-    const char *server_name; /* to be found in the certificate; NULL: host */
+    const char *server_name; /* to be found in every broker's certificate; NULL: its host */
     const char *username, *password; /* NULL: none */
     int keepalive_s;       /* 0: 30 */
     int connect_timeout_s; /* 0: 20 */
@@ -34,7 +46,7 @@ struct link_config { /* strings are copied */
 
 enum link_event_type {
     LINK_NONE = 0,     /* time-out, or link_wake */
-    LINK_UP,           /* session is there; protocol, window, session_present, text (TLS version and cipher) */
+    LINK_UP,           /* session is there; broker, protocol, window, session_present, valid_*, text (TLS version and cipher) */
     LINK_DOWN,         /* session or attempt ended; text: why, in words for the operator; retry_ms until the next attempt */
     LINK_ACKED,        /* token: PUBACK received */
     LINK_FAILED,       /* token: not delivered; permanent: refused for good (text), else send again */
@@ -47,6 +59,8 @@ struct link_event {
     uint64_t token;
     int permanent;
     int protocol, window, session_present;
+    int broker;                       /* 0: the first */
+    int64_t valid_from_s, valid_to_s; /* of all certificates that the broker showed (Unix s) */
     int64_t retry_ms;
     const char *topic;
     const void *payload;
@@ -56,12 +70,31 @@ struct link_event {
     char text[384];
 };
 
-/* Checks and copies the configuration, reads certificates and key (errors name the file). Connecting begins with the
- * first link_next. 0, -EINVAL, -EBADMSG, -ENOENT, -EKEYREJECTED, -ENOMEM. */
+/* Checks and copies the configuration, reads certificates and key, once (errors name the file). Connecting begins with
+ * the first link_next. 0, -EINVAL, -EBADMSG, -ENOENT, -EKEYREJECTED, -ENOMEM. */
 int link_create(const struct link_config *config, struct link **out, char *why, size_t why_size);
 
 /* Disconnects cleanly (waiting at most timeout_ms; 0: not at all, the will fires) and releases. */
 void link_destroy(struct link *l, int timeout_ms);
+
+/* The broker that the session is with, or that is tried. */
+struct link_broker link_broker(const struct link *l);
+/* Unix time at which the client certificate ends; 0: none. */
+int64_t link_expiry(const struct link *l);
+/* Whether the wall clock can be believed (the default). When not, certificates are judged by floor_s, a time that has
+ * certainly passed (0: none known): what ended before has expired. Counts from the next attempt on. */
+void link_set_clock(struct link *l, int known, int64_t floor_s);
+
+/* Trials: new credentials, or another broker, are proven by a link of their own beside the session that works.
+ * link_try makes one for broker number i with l's settings and credentials, under another client id, without will,
+ * subscriptions and session state. */
+int link_try(const struct link *l, int i, const char *client_id, struct link **out, char *why, size_t why_size);
+/* Ends the session in good order, waiting up to some seconds for what is in flight, and begins one with broker number i
+ * at once (LINK_DOWN, LINK_UP). */
+void link_move(struct link *l, int i);
+/* Takes brokers, credentials, server name, user, password, protocol and keepalive over from a trial, which is left with
+ * l's and is good for link_destroy only; then as link_move to the broker that the trial reached. */
+void link_adopt(struct link *l, struct link *trial);
 
 /* Topics to be subscribed on every connect (QoS 1). At most 16; before or after connecting. */
 int link_subscribe(struct link *l, const char *filter);

@@ -196,17 +196,6 @@ out:
     return rc;
 }
 
-static int64_t unix_time(const mbedtls_x509_time *t)
-{
-    struct tm tm = {.tm_year = t->year - 1900,
-                    .tm_mon = t->mon - 1,
-                    .tm_mday = t->day,
-                    .tm_hour = t->hour,
-                    .tm_min = t->min,
-                    .tm_sec = t->sec};
-    return (int64_t)timegm(&tm);
-}
-
 static void copy_common_name(const mbedtls_x509_name *name, char *out, size_t size)
 {
     for (; name; name = name->next) {
@@ -230,8 +219,8 @@ int pki_describe(const char *cert_path, struct pki_cert *out, char *why, size_t 
         mbedtls_x509_dn_gets(out->subject, sizeof out->subject, &cert.subject);
         mbedtls_x509_dn_gets(out->issuer, sizeof out->issuer, &cert.issuer);
         copy_common_name(&cert.subject, out->common_name, sizeof out->common_name);
-        out->not_before_s = unix_time(&cert.valid_from);
-        out->not_after_s = unix_time(&cert.valid_to);
+        out->not_before_s = tls_unix_time(&cert.valid_from);
+        out->not_after_s = tls_unix_time(&cert.valid_to);
         snprintf(out->key_type, sizeof out->key_type, "%s %u", mbedtls_pk_get_name(&cert.pk),
                  (unsigned)mbedtls_pk_get_bitlen(&cert.pk));
         out->is_ca = cert.MBEDTLS_PRIVATE(ca_istrue) != 0;

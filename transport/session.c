@@ -2,6 +2,7 @@
 #include "transport/session.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,38 +60,57 @@ static int64_t random_below(int64_t n)
     return (int64_t)(r % (uint64_t)n);
 }
 
-/* Full jitter: uniform below a limit that doubles with each failure, so that a fleet does not come
- * back in step (Brooker, "Exponential Backoff and Jitter", 2015). */
-static int64_t backoff(const struct link *l)
+struct link_broker session_broker(const struct link *l, int i)
 {
-    int64_t limit = l->config.backoff_min_ms;
-    for (unsigned i = 1; i < l->failures && limit < l->config.backoff_max_ms; i++)
+    return i <= 0 ? (struct link_broker){l->config.host, l->config.port} : l->config.more[i - 1];
+}
+
+int64_t session_backoff(int64_t min_ms, int64_t max_ms, unsigned failures, int brokers)
+{
+    int64_t limit = min_ms;
+    for (unsigned i = 1; i <= (failures - 1) / (unsigned)brokers && limit < max_ms; i++)
         limit *= 2;
-    if (limit > l->config.backoff_max_ms)
-        limit = l->config.backoff_max_ms;
+    if (limit > max_ms)
+        limit = max_ms;
     return 1 + random_below(limit);
 }
 
-/* The session or attempt is over: when the next one comes, and with which version of MQTT. */
-static void go_down(struct link *l, struct link_event *event, int version_refused)
-{
-    int64_t now = dial_now(), wait;
-    int auto_version = l->config.protocol == 0;
-    int fall_back = version_refused && auto_version && l->version == MQTTVERSION_5;
+/* What ended the session or attempt. */
+enum end { END_FAULT, END_VERSION, END_ELSEWHERE, END_LEFT };
 
-    if (l->state == SESSION_READY && now - l->up_since_ms >= (int64_t)l->config.stable_s * 1000)
+static int next_version(const struct link *l, int fall_back)
+{
+    if (fall_back || l->config.protocol == 4)
+        return MQTTVERSION_3_1_1;
+    return MQTTVERSION_5; /* after 3.1.1 tried again, so that an upgraded broker is noticed */
+}
+
+/* When the next attempt comes, where, and with which version of MQTT. */
+static void go_down(struct link *l, struct link_event *event, enum end end)
+{
+    int64_t now = dial_now(), wait = 0;
+    const int fall_back = end == END_VERSION && l->config.protocol == 0 && l->version == MQTTVERSION_5;
+    const int stable = l->state == SESSION_READY &&
+                       now - l->up_since_ms >= (int64_t)l->config.stable_s * 1000;
+
+    if (stable || end == END_LEFT)
         l->failures = 0;
-    if (!fall_back && l->failures < 64)
-        l->failures++;
-    wait = fall_back ? 0 : backoff(l);
-    int version = fall_back ? MQTTVERSION_3_1_1 : auto_version ? MQTTVERSION_5 : l->version;
-    /* A handle has one version; after 3.1.1, MQTT 5 is tried again. And a broker that says
-     * DISCONNECT but leaves the connection open leaves Paho connected (Paho issue 1619). */
-    if (l->paho && (version != l->version || MQTTAsync_isConnected(l->paho))) {
+    if (!fall_back && end != END_LEFT) {
+        if (l->failures < UINT_MAX)
+            l->failures++;
+        wait = session_backoff(l->config.backoff_min_ms, l->config.backoff_max_ms, l->failures,
+                               l->broker_count);
+        if (!stable || end == END_ELSEWHERE)
+            l->broker = (l->broker + 1) % l->broker_count;
+    }
+    const int version = next_version(l, fall_back);
+    /* A handle has one version. And a broker that says DISCONNECT but leaves the connection open
+     * leaves Paho connected (Paho issue 1619). */
+    if (l->paho && (end == END_LEFT || version != l->version || MQTTAsync_isConnected(l->paho))) {
         session_drop(l);
-        l->version = version;
         (void)session_make(l, version);
     }
+    l->version = version;
     l->state = SESSION_IDLE;
     l->window = 0;
     l->timer_ms = now + wait;
@@ -156,6 +176,9 @@ static int call_connect(struct link *l)
         o.will = &will;
     }
     set_callbacks(l, &o);
+    const struct link_broker broker = session_broker(l, l->broker);
+    channel_aim(l->channel, broker.host, broker.port,
+                l->config.server_name ? l->config.server_name : broker.host, l->credentials);
     channel_set_mqtt5(l->channel, l->version == MQTTVERSION_5);
     int rc = MQTTAsync_connect(l->paho, &o);
     MQTTProperties_free(&properties);
@@ -181,7 +204,7 @@ static int begin(struct link *l, struct link_event *event)
         snprintf(event->text, sizeof event->text, "the MQTT library cannot connect (%d)", rc);
     if (rc != MQTTASYNC_SUCCESS) {
         session_drop(l);
-        go_down(l, event, 0);
+        go_down(l, event, END_FAULT);
         return 1;
     }
     l->state = SESSION_CONNECTING;
@@ -220,6 +243,9 @@ static void on_connected(struct link *l, const struct mailbox_note *note, struct
     for (unsigned i = 0; i < l->filter_count; i++)
         session_subscribe(l, i);
     event->type = LINK_UP;
+    event->broker = l->broker;
+    event->valid_from_s = status.valid_from_s;
+    event->valid_to_s = status.valid_to_s;
     event->protocol = l->version == MQTTVERSION_5 ? 5 : 4;
     event->window = l->window;
     event->session_present = note->session_present;
@@ -230,6 +256,7 @@ static void on_connected(struct link *l, const struct mailbox_note *note, struct
 static void on_failed(struct link *l, const struct mailbox_note *note, struct link_event *event)
 {
     struct channel_status status;
+    const struct link_broker broker = link_broker(l);
     int refusal = note->reason >= 0x80 ? note->reason : note->code > 0 ? note->code : 0;
     int opened, version;
 
@@ -241,23 +268,29 @@ static void on_failed(struct link *l, const struct mailbox_note *note, struct li
               (refusal == 0 && status.phase == CHANNEL_CLOSED && opened && status.alert < 0);
     if (refusal)
         snprintf(event->text, sizeof event->text, "%s:%u: the broker refuses the session: %s (%d)",
-                 l->config.host, l->config.port, reason_connack(refusal), refusal);
+                 broker.host, broker.port, reason_connack(refusal), refusal);
     else if (status.phase == CHANNEL_IDLE)
         snprintf(event->text, sizeof event->text,
-                 "%s:%u: the MQTT library did not use its private channel (%d)", l->config.host,
-                 l->config.port, note->code);
+                 "%s:%u: the MQTT library did not use its private channel (%d)", broker.host,
+                 broker.port, note->code);
     else if (status.phase == CHANNEL_OPEN)
         snprintf(event->text, sizeof event->text,
-                 "%s:%u: TLS is established, but the broker does not answer MQTT", l->config.host,
-                 l->config.port);
+                 "%s:%u: TLS is established, but the broker does not answer MQTT", broker.host,
+                 broker.port);
     else
-        snprintf(event->text, sizeof event->text, "%s:%u: %s", l->config.host, l->config.port,
+        snprintf(event->text, sizeof event->text, "%s:%u: %s", broker.host, broker.port,
                  status.text[0] ? status.text : "no session came about in time");
-    go_down(l, event, version);
+    go_down(l, event, version ? END_VERSION : END_FAULT);
     if (event->retry_ms == 0) {
         size_t n = strlen(event->text);
         snprintf(event->text + n, sizeof event->text - n, "; trying MQTT 3.1.1");
     }
+}
+
+/* The broker says itself that another one should be asked (MQTT 5, 3.14.2.1). */
+static int sends_elsewhere(int reason)
+{
+    return reason == 0x89 || reason == 0x8b || reason == 0x9c || reason == 0x9d;
 }
 
 static void on_lost(struct link *l, const struct mailbox_note *note, struct link_event *event)
@@ -273,7 +306,45 @@ static void on_lost(struct link *l, const struct mailbox_note *note, struct link
         snprintf(event->text, sizeof event->text,
                  "session lost: the broker did not answer within the keepalive time, or sent "
                  "something that is not MQTT");
-    go_down(l, event, 0);
+    go_down(l, event, sends_elsewhere(note->reason) ? END_ELSEWHERE : END_FAULT);
+}
+
+/* ---- leaving ---- */
+
+int session_disconnect(struct link *l, int timeout_ms)
+{
+    MQTTAsync_disconnectOptions o = MQTTAsync_disconnectOptions_initializer;
+    o.timeout = timeout_ms;
+    o.context = &l->box;
+    if (l->version == MQTTVERSION_5) {
+        o.onSuccess5 = mailbox_on_goodbye5;
+        o.onFailure5 = mailbox_on_goodbye_failure5;
+    } else {
+        o.onSuccess = mailbox_on_goodbye;
+        o.onFailure = mailbox_on_goodbye_failure;
+    }
+    channel_hold(l->channel, 0);
+    return MQTTAsync_disconnect(l->paho, &o) == MQTTASYNC_SUCCESS ? 0 : -ENOTCONN;
+}
+
+void session_leave(struct link *l, int i)
+{
+    if (l->state == SESSION_READY) {
+        (void)session_disconnect(l, SESSION_LEAVE_MS); /* when it fails, the timer ends the session */
+        l->timer_ms = dial_now() + SESSION_LEAVE_MS + SESSION_LEAVE_EXTRA_MS;
+    } else {
+        l->timer_ms = dial_now();
+    }
+    l->broker = i;
+    l->failures = 0;
+    l->state = SESSION_LEAVING;
+}
+
+static void on_left(struct link *l, struct link_event *event)
+{
+    const struct link_broker broker = link_broker(l);
+    snprintf(event->text, sizeof event->text, "moving to %s:%u", broker.host, broker.port);
+    go_down(l, event, END_LEFT);
 }
 
 /* A note as an event; 0 when it says nothing new. */
@@ -294,6 +365,8 @@ static int take_note(struct link *l, struct link_event *event)
     case MAILBOX_LOST:
         if (l->state == SESSION_READY)
             on_lost(l, &note, event);
+        else if (l->state == SESSION_LEAVING)
+            on_left(l, event);
         break;
     case MAILBOX_SUBSCRIPTION:
         if (note.reason >= 0x80) { /* else the session ended before the answer */
@@ -303,6 +376,8 @@ static int take_note(struct link *l, struct link_event *event)
         }
         break;
     case MAILBOX_DISCONNECTED:
+        if (l->state == SESSION_LEAVING)
+            on_left(l, event);
         break;
     }
     return event->type != LINK_NONE;
@@ -370,9 +445,15 @@ int session_take_timer(struct link *l, int64_t now, struct link_event *event)
         return 0;
     if (l->state == SESSION_IDLE)
         return begin(l, event);
+    if (l->state == SESSION_LEAVING) {
+        channel_drop(l->channel);
+        on_left(l, event);
+        return 1;
+    }
+    const struct link_broker broker = link_broker(l);
     session_drop(l);
     snprintf(event->text, sizeof event->text, "%s:%u: the MQTT library gave no answer; begun anew",
-             l->config.host, l->config.port);
-    go_down(l, event, 0);
+             broker.host, broker.port);
+    go_down(l, event, END_FAULT);
     return 1;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <mbedtls/ecp.h>
@@ -117,34 +118,36 @@ void tls_file_free(unsigned char *data, size_t size)
     free(data);
 }
 
+int tls_parse_certs(mbedtls_x509_crt *chain, const unsigned char *data, size_t size,
+                    const char *name, char *why, size_t why_size)
+{
+    char text[160];
+    int code = mbedtls_x509_crt_parse(chain, data, size);
+    if (code > 0)
+        return tls_why(why, why_size, EBADMSG, "%s: %d of its certificates cannot be read", name,
+                       code);
+    if (code < 0)
+        return tls_why(why, why_size, EBADMSG, "%s: no certificate in PEM form in it (%s)", name,
+                       tls_code_text(code, text, sizeof text));
+    return 0;
+}
+
 int tls_load_certs(mbedtls_x509_crt *chain, const char *path, char *why, size_t why_size)
 {
     unsigned char *data;
     size_t size;
-    char text[160];
     int rc = tls_file_read(path, &data, &size, why, why_size);
     if (rc != 0)
         return rc;
-    int code = mbedtls_x509_crt_parse(chain, data, size);
-    if (code > 0)
-        rc = tls_why(why, why_size, EBADMSG, "%s: %d of its certificates cannot be read", path,
-                     code);
-    else if (code < 0)
-        rc = tls_why(why, why_size, EBADMSG, "%s: no certificate in PEM form in it (%s)", path,
-                     tls_code_text(code, text, sizeof text));
+    rc = tls_parse_certs(chain, data, size, path, why, why_size);
     tls_file_free(data, size);
     return rc;
 }
 
-int tls_load_key(mbedtls_pk_context *key, const char *path, struct tls_rng *rng, char *why,
-                 size_t why_size)
+int tls_parse_key(mbedtls_pk_context *key, const unsigned char *data, size_t size, const char *name,
+                  struct tls_rng *rng, char *why, size_t why_size)
 {
-    unsigned char *data;
-    size_t size;
     char text[160];
-    int rc = tls_file_read(path, &data, &size, why, why_size);
-    if (rc != 0)
-        return rc;
 #if MBEDTLS_VERSION_NUMBER >= 0x03000000
     int code = mbedtls_pk_parse_key(key, data, size, NULL, 0, mbedtls_ctr_drbg_random, &rng->drbg);
 #else
@@ -152,13 +155,36 @@ int tls_load_key(mbedtls_pk_context *key, const char *path, struct tls_rng *rng,
     (void)rng;
 #endif
     if (code == MBEDTLS_ERR_PK_PASSWORD_REQUIRED || code == MBEDTLS_ERR_PEM_PASSWORD_REQUIRED)
-        rc = tls_why(why, why_size, EBADMSG,
-                     "%s: the private key is encrypted; expected one without a password", path);
-    else if (code != 0)
-        rc = tls_why(why, why_size, EBADMSG, "%s: no private key in PEM form in it (%s)", path,
-                     tls_code_text(code, text, sizeof text));
+        return tls_why(why, why_size, EBADMSG,
+                       "%s: the private key is encrypted; expected one without a password", name);
+    if (code != 0)
+        return tls_why(why, why_size, EBADMSG, "%s: no private key in PEM form in it (%s)", name,
+                       tls_code_text(code, text, sizeof text));
+    return 0;
+}
+
+int tls_load_key(mbedtls_pk_context *key, const char *path, struct tls_rng *rng, char *why,
+                 size_t why_size)
+{
+    unsigned char *data;
+    size_t size;
+    int rc = tls_file_read(path, &data, &size, why, why_size);
+    if (rc != 0)
+        return rc;
+    rc = tls_parse_key(key, data, size, path, rng, why, why_size);
     tls_file_free(data, size);
     return rc;
+}
+
+int64_t tls_unix_time(const mbedtls_x509_time *t)
+{
+    struct tm tm = {.tm_year = t->year - 1900,
+                    .tm_mon = t->mon - 1,
+                    .tm_mday = t->day,
+                    .tm_hour = t->hour,
+                    .tm_min = t->min,
+                    .tm_sec = t->sec};
+    return (int64_t)timegm(&tm);
 }
 
 int tls_check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key, struct tls_rng *rng)

@@ -47,6 +47,13 @@ void tls_file_free(unsigned char *data, size_t size);
 int tls_load_certs(mbedtls_x509_crt *chain, const char *path, char *why, size_t why_size);
 int tls_load_key(mbedtls_pk_context *key, const char *path, struct tls_rng *rng, char *why,
                  size_t why_size);
+/* The same from memory (size counts the NUL behind the text); name is for messages. */
+int tls_parse_certs(mbedtls_x509_crt *chain, const unsigned char *data, size_t size,
+                    const char *name, char *why, size_t why_size);
+int tls_parse_key(mbedtls_pk_context *key, const unsigned char *data, size_t size, const char *name,
+                  struct tls_rng *rng, char *why, size_t why_size);
+/* Unix time of a certificate's date. */
+int64_t tls_unix_time(const mbedtls_x509_time *t);
 /* 0 when the private key fits the certificate. */
 int tls_check_pair(const mbedtls_x509_crt *cert, const mbedtls_pk_context *key,
                    struct tls_rng *rng);
