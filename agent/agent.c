@@ -146,11 +146,31 @@ static int open_store(struct agent *a)
 
 static int start_publisher(struct agent *a)
 {
-    const int rc = publisher_start(a->config, a->database, a->event_fd, &a->publisher);
+    int rc = publisher_start(a->config, a->database, a->event_fd, &a->publisher);
+    if (rc == 0 && a->reloaded)
+        rc = publisher_reload(a->publisher, a->reloaded);
     if (rc == 0)
         return 0;
     log_error("publisher: %s", strerror(-rc));
     return AGENT_RETRY;
+}
+
+void agent_reload(struct agent *a)
+{
+    char why[512] = "";
+    struct config *c = NULL;
+    if (config_load(a->options->config_path, &c, why, sizeof why) < 0) {
+        log_error("reload: %s; nothing is changed", why);
+        return;
+    }
+    log_set_level(c->log_level);
+    log_info("reload: [log] level and [broker] are taken over; anything else needs a restart");
+    if (!a->publisher != !c->broker_host[0])
+        log_warning("reload: whether there is a broker at all needs a restart");
+    else if (a->publisher && publisher_reload(a->publisher, c) < 0)
+        log_error("reload: out of memory");
+    config_free(a->reloaded);
+    a->reloaded = c;
 }
 
 int agent_reopen(struct agent *a)
@@ -169,6 +189,7 @@ int agent_reopen(struct agent *a)
     if (online)
         rc = start_publisher(a);
     updater_use_store(a->updater, a->store);
+    upkeep_start(&a->upkeep, a->store);
     if (report.set_aside[0])
         tell_replaced(a, &report);
     journal_flush(a->journal);
@@ -340,6 +361,8 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     if (rc == 0)
         rc = open_store(a);
     if (rc == 0)
+        upkeep_start(&a->upkeep, a->store);
+    if (rc == 0)
         rc = open_models(a, slots_dir, sizeof slots_dir);
     if (rc != 0)
         return rc;
@@ -373,6 +396,7 @@ void agent_stop(struct agent *a)
     updater_destroy(a->updater);
     store_close(a->store);
     free(a->meters);
+    config_free(a->reloaded);
     free(last);
     if (a->event_fd >= 0)
         close(a->event_fd);

@@ -18,6 +18,7 @@
 #include "agent/publisher.h"
 #include "agent/source.h"
 #include "agent/updater.h"
+#include "agent/upkeep.h"
 #include "storage/store.h"
 
 struct agent_meter {
@@ -41,6 +42,7 @@ struct agent_options {
 struct agent {
     const struct agent_options *options;
     const struct config *config;
+    struct config *reloaded; /* read again on SIGHUP: its [broker] counts; NULL: config's */
     int lock_fd, event_fd, signal_fd;
     char database[CONFIG_TEXT + 32];
     struct store *store;
@@ -53,6 +55,7 @@ struct agent {
     struct meter_shared *shared; /* by all meters */
     struct agent_meter *meters;
     size_t meter_count;
+    struct upkeep upkeep;
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
     /* Monotonic ms. done_since 0: sources still run; reopen_at: not before, after a damaged
@@ -80,6 +83,9 @@ int agent_reopen(struct agent *a);
 /* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with
  * them. */
 void agent_stop(struct agent *a);
+
+/* SIGHUP: takes over what can change while running. */
+void agent_reload(struct agent *a);
 
 /* Gives an engine to every meter: all, or none and -ENOMEM. For struct updater_config. */
 int agent_swap(void *context, const struct engine *engine);

@@ -15,6 +15,7 @@
 
 #define CONFIG_TEXT 512
 #define CONFIG_METERS 64
+#define CONFIG_BROKERS 8
 #define CONFIG_MAX_BYTES (1u << 20) /* of one file */
 #define CONFIG_MAX_FILES 64         /* the main file and its drop-ins */
 
@@ -25,12 +26,19 @@ struct config_meter {
     char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
 };
 
+struct config_broker {
+    char host[256];
+    uint16_t port;
+};
+
 struct config {
     char device[64], group[64], data_dir[CONFIG_TEXT];
     /* broker_host "": no broker, the agent works locally. Other empty strings: not given. */
     char broker_host[256], server_name[256], ca[CONFIG_TEXT], cert[CONFIG_TEXT], key[CONFIG_TEXT];
     char username[128], password_file[CONFIG_TEXT], base[128];
     uint16_t broker_port;
+    struct config_broker more_brokers[CONFIG_BROKERS - 1]; /* up to the first without a host */
+    int64_t fail_back_ms, expiry_warning_ms;
     int protocol; /* 0 auto, 4, 5 */
     int keepalive_s;
     char model_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];

@@ -17,7 +17,7 @@ const struct config_key config_keys[] = {
     {"device", "group", CONFIG_NAME, FIELD(group), NULL, 0, 0, NULL, 0, "group whose push topic is followed too"},
     {"device", "data_dir", CONFIG_STRING, FIELD(data_dir), "/var/lib/nilmd", 0, 0, NULL, 0, "database, model slots, control socket"},
 
-    {"broker", "url", CONFIG_URL, FIELD(broker_host), NULL, 0, 0, NULL, 0, "mqtts://HOST[:8883]; without it the agent works locally"},
+    {"broker", "url", CONFIG_URL, FIELD(broker_host), NULL, 0, 0, NULL, 0, "mqtts://HOST[:8883], up to 8 in the order of preference, separated by blanks; without it the agent works locally"},
     {"broker", "ca", CONFIG_STRING, FIELD(ca), NULL, 0, 0, NULL, 0, "PEM file of the authorities trusted; required with url"},
     {"broker", "cert", CONFIG_STRING, FIELD(cert), NULL, 0, 0, NULL, 0, "PEM file of the device's certificate"},
     {"broker", "key", CONFIG_STRING, FIELD(key), NULL, 0, 0, NULL, 0, "PEM file of its private key"},
@@ -27,6 +27,8 @@ const struct config_key config_keys[] = {
     {"broker", "base", CONFIG_TOPIC, FIELD(base), "nilm/v1", 0, 0, NULL, 0, "first levels of every topic"},
     {"broker", "protocol", CONFIG_CHOICE, FIELD(protocol), "auto", 0, 0, "auto=0 5=5 3.1.1=4", 0, "auto, 5 or 3.1.1: MQTT version"},
     {"broker", "keepalive", CONFIG_SECONDS, FIELD(keepalive_s), "30s", 5, 3600, NULL, 0, "MQTT keep-alive"},
+    {"broker", "fail_back", CONFIG_DURATION, FIELD(fail_back_ms), "15m", 5000, 30 * MS_DAY, NULL, 0, "so long at another broker, the first is tried again"},
+    {"broker", "expiry_warning", CONFIG_DURATION, FIELD(expiry_warning_ms), "30d", 0, 3650 * MS_DAY, NULL, 0, "so long before a certificate ends: alert"},
 
     {"model", "file", CONFIG_STRING, FIELD(model_file), NULL, 0, 0, NULL, 0, "model or bundle used until a pushed model is active"},
     {"model", "keys", CONFIG_STRING, FIELD(model_keys), NULL, 0, 0, NULL, 0, "key ring: folder of *.pub, or one file; without it every push is refused"},

@@ -13,7 +13,7 @@ enum config_kind {                    /* type of the field that the value goes t
                    CONFIG_STRING = 1, /* char [size] */
                    CONFIG_NAME,       /* char [size], a level of a topic name */
                    CONFIG_TOPIC,      /* char [size], base topic */
-                   CONFIG_URL,        /* mqtts://host[:port] into broker_host and broker_port */
+                   CONFIG_URL,        /* mqtts://host[:port]... into broker_host, broker_port, more_brokers */
                    CONFIG_CHOICE,     /* int; choices is "text=number ..." */
                    CONFIG_COUNT,      /* int64_t or uint64_t (never negative) */
                    CONFIG_SIZE,       /* uint64_t bytes, K M G allowed */

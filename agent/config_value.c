@@ -106,14 +106,17 @@ static void list_choices(const char *choices, char *out, size_t size)
     }
 }
 
-static int parse_url(const char *text, struct config *c, char *why, size_t size)
+/* One URL of n bytes. */
+static int parse_broker(const char *url, size_t url_bytes, struct config_broker *b, char *why,
+                        size_t size)
 {
     static const char scheme[] = "mqtts://";
-    /* The value is not quoted: a password might stand in it. */
-    if (strchr(text, '@'))
-        return expected(why, size,
-                        "expected mqtts://HOST[:PORT] without user and password (username and "
-                        "password_file are for that)");
+    char text[300];
+    if (url_bytes >= sizeof text)
+        return expected(why, size, "expected mqtts://HOST[:PORT] of at most %zu characters",
+                        sizeof text - 1);
+    memcpy(text, url, url_bytes);
+    text[url_bytes] = '\0';
     if (strncmp(text, scheme, sizeof scheme - 1) != 0)
         return expected(why, size,
                         "expected mqtts://HOST[:PORT] (only MQTT over TLS), found \"%.80s\"", text);
@@ -133,13 +136,38 @@ static int parse_url(const char *text, struct config *c, char *why, size_t size)
             port = 0;
         end = "";
     }
-    if (!end || *end != '\0' || n == 0 || n >= sizeof c->broker_host || port < 1 || port > 65535)
+    if (!end || *end != '\0' || n == 0 || n >= sizeof b->host || port < 1 || port > 65535)
         return expected(why, size,
                         "expected mqtts://HOST[:PORT] with a port of 1 to 65535, found \"%.80s\"",
                         text);
-    memcpy(c->broker_host, host, n);
-    c->broker_host[n] = '\0';
-    c->broker_port = (uint16_t)port;
+    memcpy(b->host, host, n);
+    b->host[n] = '\0';
+    b->port = (uint16_t)port;
+    return 0;
+}
+
+/* URLs separated by blanks, in the order of preference. */
+static int parse_urls(const char *text, struct config *c, char *why, size_t size)
+{
+    struct config_broker brokers[CONFIG_BROKERS] = {0};
+    int count = 0;
+    /* The value is not quoted: a password might stand in it. */
+    if (strchr(text, '@'))
+        return expected(why, size,
+                        "expected mqtts://HOST[:PORT] without user and password (username and "
+                        "password_file are for that)");
+    for (const char *p = text + strspn(text, " \t"); *p; p += strspn(p, " \t")) {
+        const size_t n = strcspn(p, " \t");
+        if (count == CONFIG_BROKERS)
+            return expected(why, size, "expected at most %d brokers", CONFIG_BROKERS);
+        const int rc = parse_broker(p, n, &brokers[count++], why, size);
+        if (rc < 0)
+            return rc;
+        p += n;
+    }
+    memcpy(c->broker_host, brokers[0].host, sizeof c->broker_host);
+    c->broker_port = brokers[0].port;
+    memcpy(c->more_brokers, brokers + 1, sizeof c->more_brokers);
     return 0;
 }
 
@@ -241,11 +269,7 @@ int config_keys_parse(const struct config_key *key, const char *text, void *base
     case CONFIG_TOPIC:
         return parse_string(key, text, field, why, why_size);
     case CONFIG_URL:
-        if (*text == '\0') {
-            ((struct config *)base)->broker_host[0] = '\0';
-            return 0;
-        }
-        return parse_url(text, base, why, why_size);
+        return parse_urls(text, base, why, why_size);
     case CONFIG_CHOICE:
         if (parse_choice(key->choices, text, field) == 0)
             return 0;

@@ -99,25 +99,12 @@ static void tick_meter(struct agent_meter *m, int64_t mono)
 
 /* ---- signals, bundles, commands ---- */
 
-static void reload(struct agent *a)
-{
-    char why[512] = "";
-    struct config *c = NULL;
-    if (config_load(a->options->config_path, &c, why, sizeof why) < 0) {
-        log_error("reload: %s; nothing is changed", why);
-        return;
-    }
-    log_set_level(c->log_level);
-    log_info("reload: [log] level is taken over; anything else needs a restart");
-    config_free(c);
-}
-
 static void take_signals(struct agent *a)
 {
     struct signalfd_siginfo info;
     while (read(a->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP) {
-            reload(a);
+            agent_reload(a);
             continue;
         }
         log_info("%s: stopping", info.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -225,6 +212,7 @@ static void tick(struct agent *a, int64_t mono)
     a->tick_at = mono + TICK_MS;
     journal_flush(a->journal);
     check_store(a, mono);
+    upkeep_tick(&a->upkeep, a);
     for (size_t i = 0; i < a->meter_count; i++)
         tick_meter(&a->meters[i], mono);
     renew_status(a, mono);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/broker.h"
 #include "agent/config_keys.h"
 #include "agent/log.h"
 
@@ -51,7 +52,8 @@ static void print_help(void)
         "exit code 4)\n"
         "  --foreground       accepted; the agent never goes into the background\n"
         "  --version, --help\n\n"
-        "SIGTERM and SIGINT end it in good order, SIGHUP takes over [log] level.\n"
+        "SIGTERM and SIGINT end it in good order, SIGHUP takes over [log] level and\n"
+        "[broker] and reads its files again; the old session goes on until the new is proven.\n"
         "Exit codes: 0 done, 1 wrong usage, 2 failed for good, 3 failed but may succeed when "
         "retried, 4 timed out.\n\n"
         "Configuration keys, their defaults and meanings (durations: ms s m h d; sizes: K M G):\n",
@@ -106,9 +108,9 @@ static void print_summary(const char *path, const struct config *c)
 {
     printf("%s: device %s, %zu meter%s, data in %s, ", path, c->device, c->meter_count,
            c->meter_count == 1 ? "" : "s", c->data_dir);
-    if (c->broker_host[0])
-        printf("broker %s:%u\n", c->broker_host, (unsigned)c->broker_port);
-    else
+    for (int i = 0; i < broker_count(c); i++)
+        printf("broker %s:%u\n", broker_at(c, i).host, (unsigned)broker_at(c, i).port);
+    if (broker_count(c) == 0)
         printf("no broker\n");
 }
 

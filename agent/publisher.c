@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "agent/broker.h"
 #include "agent/publisher_internal.h"
 
 #define STACK_BYTES (512u << 10) /* cJSON may nest a thousand levels deep */
@@ -31,6 +32,14 @@ static int build_topics(struct publisher *p)
     return rc;
 }
 
+static struct config *copy_broker(const struct config *from)
+{
+    struct config *c = calloc(1, sizeof *c);
+    if (c)
+        broker_copy(c, from);
+    return c;
+}
+
 int publisher_start(const struct config *config, const char *database, int event_fd,
                     struct publisher **out)
 {
@@ -43,9 +52,12 @@ int publisher_start(const struct config *config, const char *database, int event
     p->config = config;
     p->event_fd = event_fd;
     snprintf(p->database, sizeof p->database, "%s", database);
+    p->clock_known = 1;
     snprintf(p->stats.state, sizeof p->stats.state, "connecting");
-    int rc = build_topics(p);
+    p->wanted = copy_broker(config);
+    int rc = p->wanted ? build_topics(p) : -ENOMEM;
     if (rc < 0) {
+        free(p->wanted);
         free(p);
         return rc;
     }
@@ -61,6 +73,7 @@ int publisher_start(const struct config *config, const char *database, int event
     if (rc < 0) {
         pthread_cond_destroy(&p->changed);
         pthread_mutex_destroy(&p->lock);
+        free(p->wanted);
         free(p);
         return rc;
     }
@@ -88,9 +101,32 @@ void publisher_stop(struct publisher *p, const char *last_status)
         free(p->replies[i]);
     for (int i = 0; i < PUBLISHER_RETAINED; i++)
         free(p->retained[i]);
+    free(p->wanted);
+    free(p->handed);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->lock);
     free(p);
+}
+
+int publisher_reload(struct publisher *p, const struct config *config)
+{
+    struct config *copy = copy_broker(config);
+    if (!copy)
+        return -ENOMEM;
+    pthread_mutex_lock(&p->lock);
+    free(p->handed);
+    p->handed = copy;
+    wake_thread(p);
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
+void publisher_set_clock(struct publisher *p, int known, int64_t floor_s)
+{
+    pthread_mutex_lock(&p->lock);
+    p->clock_known = known;
+    p->floor_s = floor_s;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void publisher_wake(struct publisher *p)

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,10 +13,7 @@
 #include "agent/payload.h"
 #include "agent/publisher_internal.h"
 
-#define RETRY_MS 30000 /* after certificates or the store could not be read */
-#define STOP_MS 3000   /* for what is in flight when the agent ends */
-#define SESSION_EXPIRY_S                                                                           \
-    3600 /* pushes and commands sent during a short outage are kept by the broker */
+#define STOP_MS 3000                  /* for what is in flight when the agent ends */
 #define TOKEN_OWN (UINT64_C(1) << 63) /* tokens that are no sequence numbers */
 
 static int64_t monotonic_ms(void)
@@ -38,14 +34,16 @@ static void set_state(struct publisher *p, int connected, int protocol, const ch
     p->stats.connected = connected;
     p->stats.protocol = protocol;
     p->stats.sessions += connected != 0;
-    if (!connected)
+    if (!connected) {
         p->stats.drained = 0;
+        p->stats.broker[0] = '\0';
+    }
     snprintf(p->stats.state, sizeof p->stats.state, "%s", text);
     pthread_mutex_unlock(&p->lock);
 }
 
 /* The same failure, again and again for days, is one line and then one in a hundred. */
-static void tell_failure(struct publisher *p, const char *text, int64_t retry_ms)
+void publisher_tell_failure(struct publisher *p, const char *text, int64_t retry_ms)
 {
     set_state(p, 0, 0, text);
     if (strcmp(p->told, text) == 0 && ++p->told_again % 100 != 0)
@@ -53,7 +51,10 @@ static void tell_failure(struct publisher *p, const char *text, int64_t retry_ms
     if (strcmp(p->told, text) != 0)
         p->told_again = 0;
     snprintf(p->told, sizeof p->told, "%s", text);
-    log_warning("broker: %s; next attempt in %" PRId64 " s", text, (retry_ms + 999) / 1000);
+    if (retry_ms == 0) /* at once: elsewhere, or with the older MQTT */
+        log_info("broker: %s", text);
+    else
+        log_warning("broker: %s; next attempt in %" PRId64 " s", text, (retry_ms + 999) / 1000);
 }
 
 static int is_stopping(struct publisher *p)
@@ -64,127 +65,17 @@ static int is_stopping(struct publisher *p)
     return stopping;
 }
 
-/* Sleeps, unless the agent stops. */
+/* Sleeps, unless the agent stops or other settings come. */
 static void pause_ms(struct publisher *p, int64_t ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += ms / 1000;
     pthread_mutex_lock(&p->lock);
-    while (!p->stopping && pthread_cond_timedwait(&p->changed, &p->lock, &until) != ETIMEDOUT) {
+    while (!p->stopping && !p->handed &&
+           pthread_cond_timedwait(&p->changed, &p->lock, &until) != ETIMEDOUT) {
     }
     pthread_mutex_unlock(&p->lock);
-}
-
-/* ---- link ---- */
-
-static int64_t file_stamp(const char *path)
-{
-    struct stat st;
-    if (!path[0] || stat(path, &st) < 0)
-        return 0;
-    return (int64_t)st.st_mtim.tv_sec * 1000003 + st.st_mtim.tv_nsec + (int64_t)st.st_ino;
-}
-
-/* Changes when a certificate, the key or the password was replaced: then the link is made anew. */
-static int64_t files_stamp(const struct config *c)
-{
-    return file_stamp(c->ca) ^ (file_stamp(c->cert) * 3) ^ (file_stamp(c->key) * 5) ^
-           (file_stamp(c->password_file) * 7);
-}
-
-/* The first line of the password file. */
-static int read_password(const char *path, char *password, size_t size, char *why, size_t why_size)
-{
-    password[0] = '\0';
-    if (!path[0])
-        return 0;
-    FILE *f = fopen(path, "re");
-    if (!f || !fgets(password, (int)size, f)) {
-        snprintf(why, why_size, "%s: %s", path,
-                 f ? "expected a password on the first line" : strerror(errno));
-        if (f)
-            fclose(f);
-        return -ENOENT;
-    }
-    fclose(f);
-    password[strcspn(password, "\r\n")] = '\0';
-    return 0;
-}
-
-static int subscribe(struct publisher *p, struct link *l)
-{
-    static const enum topic_kind kinds[] = {TOPIC_PUSH, TOPIC_COMMAND, TOPIC_GROUP_PUSH};
-    const struct config *c = p->config;
-    char topic[TOPIC_BYTES];
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        const char *name = kinds[i] == TOPIC_GROUP_PUSH ? c->group : c->device;
-        if (!name[0])
-            continue;
-        int rc = topic_build(topic, sizeof topic, c->base, kinds[i], name, NULL);
-        if (rc == 0)
-            rc = link_subscribe(l, topic);
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
-}
-
-static const char *given(const char *text)
-{
-    return text[0] ? text : NULL;
-}
-
-static int make_link(struct publisher *p)
-{
-    const struct config *c = p->config;
-    char why[320] = "", password[512], will[160];
-    struct link *l = NULL;
-    snprintf(will, sizeof will, "{\"state\":\"offline\",\"device\":\"%s\"}", c->device);
-    const struct link_config config = {.host = c->broker_host,
-                                       .port = c->broker_port,
-                                       .client_id = c->device,
-                                       .ca_path = given(c->ca),
-                                       .cert_path = given(c->cert),
-                                       .key_path = given(c->key),
-                                       .server_name = given(c->server_name),
-                                       .username = given(c->username),
-                                       .password = c->password_file[0] ? password : NULL,
-                                       .keepalive_s = c->keepalive_s,
-                                       .max_inflight = DRAIN_INFLIGHT,
-                                       .session_expiry_s = SESSION_EXPIRY_S,
-                                       .protocol = c->protocol,
-                                       .will_topic = p->topics[PUBLISHER_STATUS],
-                                       .will_payload = will,
-                                       .max_message = CANDIDATE_MAX_BYTES};
-    p->files_stamp = files_stamp(c);
-    int rc = read_password(c->password_file, password, sizeof password, why, sizeof why);
-    if (rc == 0)
-        rc = link_create(&config, &l, why, sizeof why);
-    if (rc == 0)
-        rc = subscribe(p, l);
-    explicit_bzero(password, sizeof password);
-    if (rc < 0) {
-        tell_failure(p, why[0] ? why : strerror(-rc), RETRY_MS);
-        if (l)
-            link_destroy(l, 0);
-        return rc;
-    }
-    pthread_mutex_lock(&p->lock);
-    p->link = l;
-    pthread_mutex_unlock(&p->lock);
-    return 0;
-}
-
-static void drop_link(struct publisher *p, int timeout_ms)
-{
-    pthread_mutex_lock(&p->lock);
-    struct link *l = p->link;
-    p->link = NULL;
-    pthread_mutex_unlock(&p->lock);
-    if (l)
-        link_destroy(l, timeout_ms);
-    p->up = 0;
 }
 
 /* ---- what arrives ---- */
@@ -342,15 +233,17 @@ static void answered(struct publisher *p, const struct link_event *e, int64_t no
         p->dirty[own] = 1;
 }
 
-static void came_up(struct publisher *p, const struct link_event *e)
+static void came_up(struct publisher *p, const struct link_event *e, int64_t now)
 {
+    const struct link_broker b = link_broker(p->link);
     p->up = 1;
     p->told[0] = '\0';
     for (int i = 0; i < PUBLISHER_RETAINED; i++)
         p->dirty[i] = 1;
     set_state(p, 1, e->protocol, e->text);
-    log_info("broker: connected to %s:%u, MQTT %s, %s", p->config->broker_host,
-             (unsigned)p->config->broker_port, e->protocol == 5 ? "5" : "3.1.1", e->text);
+    publisher_link_up(p, e, now);
+    log_info("broker: connected to %s:%u, MQTT %s, %s%s", b.host, (unsigned)b.port,
+             e->protocol == 5 ? "5" : "3.1.1", e->text, e->session_present ? ", resumed" : "");
     drain_session(p->drain);
 }
 
@@ -358,11 +251,11 @@ static void handle(struct publisher *p, const struct link_event *e, int64_t now)
 {
     switch (e->type) {
     case LINK_UP:
-        came_up(p, e);
+        came_up(p, e, now);
         break;
     case LINK_DOWN:
         p->up = 0;
-        tell_failure(p, e->text, e->retry_ms);
+        publisher_tell_failure(p, e->text, e->retry_ms);
         break;
     case LINK_ACKED:
     case LINK_FAILED:
@@ -385,7 +278,7 @@ static int open_store(struct publisher *p)
 {
     char why[320] = "";
     if (!p->store && store_open(p->database, &p->store, NULL, why, sizeof why) < 0) {
-        tell_failure(p, why, RETRY_MS);
+        publisher_tell_failure(p, why, PUBLISHER_RETRY_MS);
         return -EIO;
     }
     if (!p->drain && drain_create(p->store, p->config->base, p->config->device, &p->drain) < 0)
@@ -412,7 +305,8 @@ static int turn(struct publisher *p, int stopping)
 {
     struct link_event e;
     int64_t now = monotonic_ms();
-    const int type = link_next(p->link, &e, drain_wait(p->drain, now, 1000));
+    const int wait = publisher_tend_link(p, now);
+    const int type = link_next(p->link, &e, drain_wait(p->drain, now, wait));
     if (type < 0)
         return type;
     now = monotonic_ms();
@@ -448,26 +342,22 @@ static void finish(struct publisher *p)
     }
     if (p->drain)
         drain_commit(p->drain, monotonic_ms(), 1);
-    drop_link(p, p->up ? 1000 : 0);
+    publisher_drop_link(p, p->up ? 1000 : 0);
 }
 
 void *publisher_run(void *context)
 {
     struct publisher *p = context;
     while (!is_stopping(p)) {
-        if (open_store(p) < 0 || (!p->link && make_link(p) < 0)) {
-            pause_ms(p, RETRY_MS);
+        if (open_store(p) < 0 || (!p->link && publisher_make_link(p) < 0)) {
+            pause_ms(p, PUBLISHER_RETRY_MS);
             continue;
         }
-        const int was_up = p->up;
         const int rc = turn(p, 0);
         if (rc < 0) {
-            tell_failure(p, strerror(-rc), RETRY_MS);
-            drop_link(p, 0);
-            pause_ms(p, RETRY_MS);
-        } else if (!p->up && !was_up && files_stamp(p->config) != p->files_stamp) {
-            log_info("broker: certificate, key or password file changed; reading them again");
-            drop_link(p, 0);
+            publisher_tell_failure(p, strerror(-rc), PUBLISHER_RETRY_MS);
+            publisher_drop_link(p, 0);
+            pause_ms(p, PUBLISHER_RETRY_MS);
         }
     }
     finish(p);

@@ -100,7 +100,9 @@ static int add_link(struct agent *a, cJSON *root)
     if (a->publisher)
         publisher_get_stats(a->publisher, &s);
     int rc = o && cJSON_AddBoolToObject(o, "connected", s.connected) ? 0 : -ENOMEM;
+    rc |= json_text(o, "broker", s.broker);
     rc |= json_text(o, "text", s.state);
+    rc |= json_text(o, "refused", s.refused);
     rc |= json_unsigned(o, "sessions", s.sessions);
     rc |= json_unsigned(o, "sent", s.sent);
     rc |= json_unsigned(o, "acknowledged", s.acknowledged);

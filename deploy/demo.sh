@@ -65,14 +65,14 @@ say "A certificate authority, the broker's certificate, an operator (a fleet has
 ca() { openssl "$@" >/dev/null 2>&1; }
 cd "$work"
 mkdir pki ring
-ca req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=demo CA" -keyout pki/ca.key -out pki/ca.pem
+ca req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 60 -subj "/CN=demo CA" -keyout pki/ca.key -out pki/ca.pem
 issue() { # NAME EXTENSION: key and certificate
     ca req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -keyout "pki/$1.key" -out "pki/$1.csr"
     sign_csr "pki/$1.csr" "pki/$1.pem" "$2"
 }
 sign_csr() {
     printf '%s\n' "$3" >pki/extension
-    ca x509 -req -in "$1" -CA pki/ca.pem -CAkey pki/ca.key -CAcreateserial -days 2 -extfile pki/extension -out "$2"
+    ca x509 -req -in "$1" -CA pki/ca.pem -CAkey pki/ca.key -CAcreateserial -days 60 -extfile pki/extension -out "$2"
 }
 issue broker subjectAltName=DNS:localhost,IP:127.0.0.1
 issue operator extendedKeyUsage=clientAuth

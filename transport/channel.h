@@ -39,8 +39,8 @@ enum channel_phase {
 struct channel_status {
     unsigned attempt; /* counts sessions from 1 */
     enum channel_phase phase;
-    enum channel_phase reached; /* the phase in which it was CLOSED */
-    int code, alert;            /* mbedTLS code (0: none), TLS alert received (-1: none) */
+    enum channel_phase reached;       /* the phase in which it was CLOSED */
+    int code, alert;                  /* mbedTLS code (0: none), TLS alert received (-1: none) */
     int64_t valid_from_s, valid_to_s; /* OPEN: of the broker's certificates, all of them (Unix s) */
     char text[320]; /* OPEN: TLS version and cipher; CLOSED: why, in words; "" when our side ended
                        it */
@@ -58,8 +58,8 @@ void channel_close(struct channel *c, int flush_ms);
 void channel_uri(const struct channel *c, char *text, size_t size);
 /* Any thread. The text is written before Paho sees the end of its socket. */
 void channel_status(struct channel *c, struct channel_status *out);
-/* Where the next session goes to, and with what; texts are cut to 253 characters and copied, credentials
- * are kept. Before Paho connects. */
+/* Where the next session goes to, and with what; texts are cut to 253 characters and copied,
+ * credentials are kept. Before Paho connects. */
 void channel_aim(struct channel *c, const char *host, uint16_t port, const char *server_name,
                  struct credentials *credentials);
 /* See client_config; counts from the next session on. Any thread. */
@@ -68,7 +68,8 @@ void channel_set_clock(struct channel *c, int known, int64_t floor_s);
 void channel_set_mqtt5(struct channel *c, int mqtt5);
 /* hold 1: nothing more is read from the broker, until hold 0. Any thread. */
 void channel_hold(struct channel *c, int hold);
-/* Drops the session, without TLS or MQTT goodbye; on return nothing that Paho writes leaves any more. */
+/* Drops the session, without TLS or MQTT goodbye; on return nothing that Paho writes leaves any
+ * more. */
 void channel_drop(struct channel *c);
 /* What channel_accept wants for a message with this packet id of the session that is now. Any thread. */
 uint64_t channel_receipt(struct channel *c, uint16_t id);

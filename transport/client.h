@@ -24,8 +24,8 @@ enum { /* results besides byte counts and failures */
 struct client_config {
     const struct credentials *credentials;
     const char *server_name;
-    /* Without a known clock, certificates are judged by a time that has certainly passed (Unix s; 0: none): what
-     * ended before it has expired, and nothing is "not valid yet". */
+    /* Without a known clock, certificates are judged by a time that has certainly passed (Unix s;
+     * 0: none): what ended before it has expired, and nothing is "not valid yet". */
     int clock_known;
     int64_t floor_s;
 };
@@ -44,7 +44,8 @@ void client_finish(struct client *c);
 
 /* "TLSv1.2 TLS-ECDHE-..." of the session. */
 void client_describe(const struct client *c, char *text, size_t size);
-/* The time (Unix s) in which every certificate of the broker's chain is valid; after the handshake. */
+/* The time (Unix s) in which every certificate of the broker's chain is valid; after the handshake.
+ */
 void client_validity(const struct client *c, int64_t *from_s, int64_t *to_s);
 /* Why the last call said CLOSED or FAILED, in words. established: after the handshake. */
 void client_explain(const struct client *c, int established, char *text, size_t size);

@@ -1,7 +1,8 @@
 /* credentials.h - what a client shows and trusts, held in memory; internal to transport.
  *
- * The PEM files are read once. A session that ends comes back with what has worked, also when the files were
- * replaced by useless ones in the meantime. Immutable and counted: any thread may keep and release.
+ * The PEM files are read once. A session that ends comes back with what has worked, also when the
+ * files were replaced by useless ones in the meantime. Immutable and counted: any thread may keep
+ * and release.
  */
 #ifndef TRANSPORT_CREDENTIALS_H
 #define TRANSPORT_CREDENTIALS_H
@@ -13,8 +14,9 @@
 
 struct credentials;
 
-/* Reads and checks the files: the key must be the certificate's. cert and key NULL: no client certificate. 0, or
- * -ENOENT, -EBADMSG, -EKEYREJECTED, ... with the file's name in why. credentials_release the result. */
+/* Reads and checks the files: the key must be the certificate's. cert and key NULL: no client
+ * certificate. 0, or -ENOENT, -EBADMSG, -EKEYREJECTED, ... with the file's name in why.
+ * credentials_release the result. */
 int credentials_load(const char *ca_path, const char *cert_path, const char *key_path,
                      struct credentials **out, char *why, size_t why_size);
 struct credentials *credentials_keep(struct credentials *c);

@@ -184,8 +184,8 @@ static int create(const struct link_config *config, struct credentials *credenti
     count_brokers(l);
     l->credentials = credentials_keep(credentials);
     if (!credentials)
-        rc = credentials_load(config->ca_path, config->cert_path, config->key_path,
-                              &l->credentials, why, why_size);
+        rc = credentials_load(config->ca_path, config->cert_path, config->key_path, &l->credentials,
+                              why, why_size);
     if (rc == 0)
         rc = open_channel(l, why, why_size);
     if (rc == 0) {
@@ -258,9 +258,9 @@ void link_adopt(struct link *l, struct link *trial)
     const int keepalive = b->keepalive_s, protocol = b->protocol;
     struct credentials *credentials = l->credentials;
     const uint16_t port = a->port;
-    const char **own[] = {&a->host,      &a->ca_path,  &a->cert_path,  &a->key_path,
+    const char **own[] = {&a->host,        &a->ca_path,  &a->cert_path, &a->key_path,
                           &a->server_name, &a->username, &a->password};
-    const char **other[] = {&b->host,      &b->ca_path,  &b->cert_path,  &b->key_path,
+    const char **other[] = {&b->host,        &b->ca_path,  &b->cert_path, &b->key_path,
                             &b->server_name, &b->username, &b->password};
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
         swap_text(own[i], other[i]);

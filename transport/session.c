@@ -89,9 +89,10 @@ static int next_version(const struct link *l, int fall_back)
 static void go_down(struct link *l, struct link_event *event, enum end end)
 {
     int64_t now = dial_now(), wait = 0;
-    const int fall_back = end == END_VERSION && l->config.protocol == 0 && l->version == MQTTVERSION_5;
-    const int stable = l->state == SESSION_READY &&
-                       now - l->up_since_ms >= (int64_t)l->config.stable_s * 1000;
+    const int fall_back =
+        end == END_VERSION && l->config.protocol == 0 && l->version == MQTTVERSION_5;
+    const int stable =
+        l->state == SESSION_READY && now - l->up_since_ms >= (int64_t)l->config.stable_s * 1000;
 
     if (stable || end == END_LEFT)
         l->failures = 0;
@@ -330,7 +331,8 @@ int session_disconnect(struct link *l, int timeout_ms)
 void session_leave(struct link *l, int i)
 {
     if (l->state == SESSION_READY) {
-        (void)session_disconnect(l, SESSION_LEAVE_MS); /* when it fails, the timer ends the session */
+        (void)session_disconnect(l,
+                                 SESSION_LEAVE_MS); /* when it fails, the timer ends the session */
         l->timer_ms = dial_now() + SESSION_LEAVE_MS + SESSION_LEAVE_EXTRA_MS;
     } else {
         l->timer_ms = dial_now();

@@ -43,11 +43,13 @@ struct link {
 int session_make(struct link *l, int version);
 /* Destroys it; what was in flight fails (to be sent again). */
 void session_drop(struct link *l);
-/* Full jitter: uniform below a limit that doubles with each round of failures through the brokers, so that a fleet does
- * not come back in step (Brooker, "Exponential Backoff and Jitter", 2015). failures from 1. */
+/* Full jitter: uniform below a limit that doubles with each round of failures through the brokers,
+ * so that a fleet does not come back in step (Brooker, "Exponential Backoff and Jitter", 2015).
+ * failures from 1. */
 int64_t session_backoff(int64_t min_ms, int64_t max_ms, unsigned failures, int brokers);
 struct link_broker session_broker(const struct link *l, int i);
-/* Lets Paho end the session, after at most timeout_ms for what is in flight; a note tells. 0 or -ENOTCONN. */
+/* Lets Paho end the session, after at most timeout_ms for what is in flight; a note tells. 0 or
+ * -ENOTCONN. */
 int session_disconnect(struct link *l, int timeout_ms);
 /* Begins to end the session (or attempt) in good order; the next one is with broker i, at once. */
 void session_leave(struct link *l, int i);

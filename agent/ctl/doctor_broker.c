@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "agent/broker.h"
 #include "agent/ctl/cli.h"
 #include "agent/ctl/doctor.h"
 #include "agent/ctl/session.h"
@@ -38,9 +39,8 @@ static int try_address(const struct addrinfo *a)
 }
 
 /* 0 when something listens there. */
-static int check_tcp(struct doctor *d)
+static int check_tcp(struct doctor *d, const struct config *c)
 {
-    const struct config *c = d->config;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
     char port[8];
     snprintf(port, sizeof port, "%u", c->broker_port);
@@ -68,7 +68,7 @@ static int check_tcp(struct doctor *d)
 /* One attempt of the agent's own link, under another client id. */
 static void check_session(struct doctor *d, struct session *s)
 {
-    const struct config *c = d->config;
+    const struct config *c = &s->settings;
     struct link_event event;
     char why[CLI_WHY] = "";
     if (session_open(s, 0, CONNECT_S, why, sizeof why) != 0) {
@@ -101,20 +101,29 @@ static void check_session(struct doctor *d, struct session *s)
                    "%s:%u: no answer within %d s", c->broker_host, c->broker_port, CONNECT_S + 5);
 }
 
-void doctor_check_broker(struct doctor *d)
+static void check_one(struct doctor *d, int i)
 {
     struct session s = {0};
     char why[CLI_WHY] = "";
-    if (!*d->config->broker_host) {
-        doctor_finding(d, "broker", DOCTOR_NOTE, "set [broker] url to publish events",
-                       "none is configured: events stay on this gateway");
-        return;
-    }
-    if (check_tcp(d) != 0)
-        return;
-    if (session_settings(&s, d->config, why, sizeof why) != 0)
+    const int rc = session_settings(&s, d->config, why, sizeof why);
+    const struct link_broker b = broker_at(d->config, i);
+    memmove(s.settings.broker_host, b.host, strlen(b.host) + 1);
+    s.settings.broker_port = b.port;
+    memset(s.settings.more_brokers, 0, sizeof s.settings.more_brokers);
+    if (check_tcp(d, &s.settings) != 0)
+        ; /* told */
+    else if (rc != 0)
         doctor_finding(d, "broker", DOCTOR_FAULT, "mend [broker] password_file", "%s", why);
     else
         check_session(d, &s);
     session_close(&s);
+}
+
+void doctor_check_broker(struct doctor *d)
+{
+    if (broker_count(d->config) == 0)
+        doctor_finding(d, "broker", DOCTOR_NOTE, "set [broker] url to publish events",
+                       "none is configured: events stay on this gateway");
+    for (int i = 0; i < broker_count(d->config); i++)
+        check_one(d, i);
 }

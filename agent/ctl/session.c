@@ -2,7 +2,6 @@
 #include "agent/ctl/session.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "agent/broker.h"
 #include "agent/config_keys.h"
 #include "agent/ctl/cli.h"
 
@@ -35,31 +35,12 @@ int session_stopped(void)
     return stopped;
 }
 
-/* First line of a file. */
-static int read_password(const char *path, char *out, size_t size, char *why, size_t why_size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
-    int rc = n < 0 ? -errno : 0;
-    if (fd >= 0)
-        close(fd);
-    if (rc != 0) {
-        snprintf(why, why_size, "%s: %s", path, strerror(-rc));
-        return rc;
-    }
-    out[n] = '\0';
-    out[strcspn(out, "\r\n")] = '\0';
-    return 0;
-}
-
 int session_settings(struct session *s, const struct config *c, char *why, size_t why_size)
 {
     s->settings = *c;
     s->settings.meters = NULL; /* stay with c */
     s->settings.meter_count = 0;
-    if (*c->password_file)
-        return read_password(c->password_file, s->password, sizeof s->password, why, why_size);
-    return 0;
+    return broker_password(c, s->password, sizeof s->password, why, why_size);
 }
 
 static int take(const char *command, struct config *c, const char *option, const char *section,
@@ -106,11 +87,6 @@ int session_prepare(const char *command, const struct session_options *o, struct
     return CLI_DONE;
 }
 
-static const char *set(const char *text)
-{
-    return *text ? text : NULL;
-}
-
 int session_open(struct session *s, size_t max_message, int connect_timeout_s, char *why,
                  size_t why_size)
 {
@@ -118,21 +94,13 @@ int session_open(struct session *s, size_t max_message, int connect_timeout_s, c
     uint32_t random = 0;
     (void)!getrandom(&random, sizeof random, GRND_NONBLOCK); /* only to differ from others */
     snprintf(s->client_id, sizeof s->client_id, "nilmctl-%ld-%08x", (long)getpid(), random);
-    const struct link_config config = {.host = c->broker_host,
-                                       .port = c->broker_port,
-                                       .client_id = s->client_id,
-                                       .ca_path = c->ca,
-                                       .cert_path = set(c->cert),
-                                       .key_path = set(c->key),
-                                       .server_name = set(c->server_name),
-                                       .username = set(c->username),
-                                       .password = set(s->password),
-                                       .keepalive_s = c->keepalive_s,
-                                       .connect_timeout_s = connect_timeout_s,
-                                       .backoff_min_ms = 500,
-                                       .backoff_max_ms = 5000,
-                                       .protocol = c->protocol,
-                                       .max_message = max_message};
+    struct link_config config;
+    broker_settings(c, s->password, &config);
+    config.client_id = s->client_id;
+    config.connect_timeout_s = connect_timeout_s;
+    config.backoff_min_ms = 500;
+    config.backoff_max_ms = 5000;
+    config.max_message = max_message;
     return link_create(&config, &s->link, why, why_size);
 }
 

@@ -44,11 +44,14 @@ static void print_inside(const cJSON *s)
     const cJSON *link = cJSON_GetObjectItemCaseSensitive(s, "link");
     const cJSON *journal = cJSON_GetObjectItemCaseSensitive(s, "journal");
     if (cJSON_IsObject(link))
-        printf("broker: %s: %s; %.0f sessions, %.0f sent, %.0f acknowledged\n",
-               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(link, "connected")) ? "connected"
+        printf("broker: %s%s: %s; %.0f sessions, %.0f sent, %.0f acknowledged\n",
+               cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(link, "connected")) ? "connected to "
                                                                                  : "not connected",
-               text_of(link, "text"), number_of(link, "sessions"), number_of(link, "sent"),
-               number_of(link, "acknowledged"));
+               text_of(link, "broker"), text_of(link, "text"), number_of(link, "sessions"),
+               number_of(link, "sent"), number_of(link, "acknowledged"));
+    if (cJSON_IsObject(link) && text_of(link, "refused")[0])
+        printf("broker: NEW CREDENTIALS OR SETTINGS ARE NOT ACCEPTED: %s\n",
+               text_of(link, "refused"));
     if (!cJSON_IsObject(journal))
         return;
     printf("store: %.1f MB, %.1f MB written since the start\n",

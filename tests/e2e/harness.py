@@ -84,7 +84,7 @@ class Pki:
         self.folder = folder
         os.makedirs(folder)
         self.ca, self.ca_key = self.path("ca.pem"), self.path("ca.key")
-        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+        self._openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "400",
                       "-subj", "/CN=test CA", "-keyout", self.ca_key, "-out", self.ca)
         self.server, self.server_key = self.issue("server", "subjectAltName=DNS:localhost,IP:127.0.0.1")
 
@@ -96,26 +96,26 @@ class Pki:
         if result.returncode:
             raise RuntimeError("openssl: " + result.stderr)
 
-    def sign(self, csr, cert, extension="extendedKeyUsage=clientAuth"):
+    def sign(self, csr, cert, extension="extendedKeyUsage=clientAuth", days=200):
         ext = self.path("ext")
         with open(ext, "w") as f:
             f.write(extension + "\n")
         self._openssl("x509", "-req", "-in", csr, "-CA", self.ca, "-CAkey", self.ca_key, "-CAcreateserial",
-                      "-days", "30", "-extfile", ext, "-out", cert)
+                      "-days", str(days), "-extfile", ext, "-out", cert)
         return cert
 
-    def issue(self, name, extension="extendedKeyUsage=clientAuth"):
+    def issue(self, name, extension="extendedKeyUsage=clientAuth", days=200):
         cert, key, csr = self.path(name + ".pem"), self.path(name + ".key"), self.path(name + ".csr")
         self._openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                       "-subj", "/CN=" + name, "-keyout", key, "-out", csr)
-        self.sign(csr, cert, extension)
+        self.sign(csr, cert, extension, days)
         return cert, key
 
 
 class Broker:
     """Mosquitto with TLS and required client certificates. Its state survives SIGKILL (saved at every change)."""
 
-    def __init__(self, folder, pki):
+    def __init__(self, folder, pki, extra=""):
         self.folder, self.port, self.process = folder, free_port(), None
         os.makedirs(folder)
         self.log = os.path.join(folder, "broker.log")
@@ -139,6 +139,7 @@ log_type error
 log_type warning
 log_type notice
 """)
+            f.write(extra)
             if os.getuid() == 0:
                 f.write("user root\n")
 
@@ -262,8 +263,9 @@ class Agent:
         self.config = os.path.join(self.folder, "nilmd.conf")
         self.log = os.path.join(self.folder, "nilmd.log")
         self.process, self.port = None, port or world.broker.port
+        ports = [self.port] if isinstance(self.port, int) else self.port  # several: brokers in order
         lines = ["[device]", f"id = {name}", f"data_dir = {self.data}", "[broker]",
-                 f"url = mqtts://127.0.0.1:{self.port}", f"ca = {world.pki.ca}", f"cert = {self.cert}",
+                 "url = " + " ".join(f"mqtts://127.0.0.1:{p}" for p in ports), f"ca = {world.pki.ca}", f"cert = {self.cert}",
                  f"key = {self.key}", "[model]", f"file = {world.model}", f"keys = {world.ring}", extra]
         for meter, keys in meters.items():
             lines.append(f"[meter:{meter}]")
