@@ -49,6 +49,8 @@ static int describe(const struct model *source, const struct dataset_options *o,
         rc = train_command_meta_line(meta, key, argc, argv);
     if (!rc && outcome->valid)
         rc = train_command_meta_metrics(meta, "fp32_valid", outcome->valid);
+    if (!rc && outcome->valid)
+        rc = train_command_meta_thresholds(meta, outcome->valid);
     if (!rc && outcome->test)
         rc = train_command_meta_metrics(meta, "fp32_test", outcome->test);
     return rc;

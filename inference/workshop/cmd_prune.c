@@ -148,6 +148,8 @@ static int describe(struct job *j)
     }
     if (!rc && j->valid)
         rc = train_command_meta_metrics(j->meta, "fp32_valid", j->valid);
+    if (!rc && j->valid)
+        rc = train_command_meta_thresholds(j->meta, j->valid);
     if (!rc && j->test)
         rc = train_command_meta_metrics(j->meta, "fp32_test", j->test);
     return rc;
@@ -212,6 +214,8 @@ static int judge(struct job *j)
         rc = train_evaluate(j->after, j->source->channels, j->data.valid, threads, &j->valid);
     if (!rc && j->data.test)
         rc = train_evaluate(j->after, j->source->channels, j->data.test, threads, &j->test);
+    if (!rc && j->data.test && j->data.test->mix)
+        train_command_thresholds(j->valid, j->test);
     return rc;
 }
 

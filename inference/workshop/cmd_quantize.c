@@ -92,8 +92,13 @@ static int judge(const struct model *fp32, const struct net *rounded, const stru
         rc = metrics_create(classes, &v->fp32);
     for (size_t i = 0; i < d->window_count && !rc; i++) {
         const float *a = int8 + i * classes, *b = reference + i * classes;
-        metrics_add(v->int8, a, d->windows[i].label);
-        metrics_add(v->fp32, b, d->windows[i].label);
+        if (d->mix) {
+            rc = metrics_add_set(v->int8, a, d->windows[i].on);
+            rc = rc ? rc : metrics_add_set(v->fp32, b, d->windows[i].on);
+        } else {
+            metrics_add(v->int8, a, d->windows[i].label);
+            metrics_add(v->fp32, b, d->windows[i].label);
+        }
         v->agree += evaluate_first(a, classes) == evaluate_first(b, classes);
         v->agree_inputs +=
             inputs && evaluate_first(inputs + i * classes, classes) == evaluate_first(b, classes);
@@ -129,10 +134,16 @@ static int judge_parts(const struct request *r, const struct model *fp32, struct
         float *p = sweep_part(int8, NULL, parts[i], r->train.threads);
         if (!p)
             rc = -ENOMEM;
-        if (!rc && i == 0 && r->reject > 0.0f)
+        if (!rc && i == 0 && r->reject > 0.0f && !parts[i]->mix)
             rc = reject_threshold(parts[i], p, int8->class_count, (double)r->reject, &int8->reject);
         if (!rc)
             rc = judge(fp32, rounded, parts[i], p, r->train.threads, &verdicts[i]);
+        if (!rc && parts[i]->mix && i == 0)
+            rc = train_command_meta_thresholds(meta, verdicts[0].int8);
+        if (!rc && parts[i]->mix && i == 1) {
+            train_command_thresholds(verdicts[0].int8, verdicts[1].int8);
+            train_command_thresholds(verdicts[0].fp32, verdicts[1].fp32);
+        }
         if (!rc)
             rc = train_command_meta_metrics(meta, keys[i], verdicts[i].int8);
         free(p);

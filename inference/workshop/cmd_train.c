@@ -4,12 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inference/workshop/mix.h"
 #include "inference/workshop/train_command.h"
 #include "inference/workshop/train_network.h"
 #include "inference/workshop/workshop.h"
 
 struct request {
-    const char *dir, *out, *family, *attribution;
+    const char *dir, *out, *family, *attribution, *mix;
     int split, json;
     uint32_t version, hop;
     struct train_network network;
@@ -31,6 +32,12 @@ static int describe(const struct request *r, const struct train_data *data, char
     m->meta = meta;
     if (r->attribution && train_command_meta(meta, "attribution", r->attribution))
         return -ENOSPC;
+    if (r->data.mix[0]) {
+        char lag[16];
+        (void)snprintf(lag, sizeof(lag), "%u", r->data.lag);
+        if (train_command_meta(meta, "lag", lag) || train_command_meta(meta, "mix", r->data.mix))
+            return -ENOSPC;
+    }
     if (data->train->without && train_command_meta(meta, "without", data->train->without))
         return -ENOSPC;
     return train_command_meta_data(meta, &r->data);
@@ -66,6 +73,8 @@ static int train_and_save(const struct request *r, int argc, char **argv)
         rc = train_command_run(net, &m, &data, &r->train, &outcome, why, sizeof(why));
     if (!rc && outcome.valid)
         rc = train_command_meta_metrics(meta, "fp32_valid", outcome.valid);
+    if (!rc && outcome.valid)
+        rc = train_command_meta_thresholds(meta, outcome.valid);
     if (!rc && outcome.test)
         rc = train_command_meta_metrics(meta, "fp32_test", outcome.test);
     code = rc ? cli_fail(cli_code(rc), "%s", why[0] ? why : strerror(-rc))
@@ -75,6 +84,19 @@ out:
     net_free(net);
     train_command_unload(&data);
     return code;
+}
+
+static int prepare_mix(struct request *r)
+{
+    char why[512];
+    int rc;
+
+    if (!r->network.head)
+        return cli_fail(CLI_USAGE, "train: --mix goes with --head sigmoid");
+    r->data.lag = r->data.lag ? r->data.lag : r->data.window / 4;
+    r->data.min_activity_w = 0.0f; /* a mains meter is never off */
+    rc = mix_rules_read(r->mix, r->data.mix, why, sizeof(why));
+    return rc ? cli_fail(cli_code(rc), "%s", why) : CLI_RUN;
 }
 
 int workshop_train(int argc, char **argv)
@@ -101,6 +123,14 @@ int workshop_train(int argc, char **argv)
          "a window below this is off, and not used", 0, 1e6, NULL, 0, 0},
         {"min-traces", CLI_UINT, &r.data.min_traces, "N", "classes with fewer traces are left out",
          0, 0, NULL, 0, 0},
+        {"mix", CLI_STRING, &r.mix, "RULES",
+         "train on aggregates mixed from the traces, by a file of rules (the models of mains "
+         "meters); then with --head sigmoid, and the options that vary windows say nothing",
+         0, 0, NULL, 0, 0},
+        {"lag", CLI_UINT, &r.data.lag, "N",
+         "with --mix: the samples before the window's last one at which loads are judged; 0: a "
+         "quarter of the window",
+         0, MODEL_MAX_WINDOW, NULL, 0, 0},
         {"without", CLI_STRING, &r.data.without, "LIST",
          "classes left out, to calibrate unknown with (reject): names separated by commas, or K/N: "
          "number K and every N-th from there",
@@ -146,6 +176,8 @@ int workshop_train(int argc, char **argv)
     if (code != CLI_RUN)
         return code;
     code = train_network_read(&r.network, options);
+    if (code == CLI_RUN && r.mix)
+        code = prepare_mix(&r);
     if (code == CLI_RUN) {
         r.data.split = (enum dataset_split)r.split;
         r.data.threads = r.train.threads;

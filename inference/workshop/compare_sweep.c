@@ -38,7 +38,7 @@ static int draw(const struct sweep *o, const struct model *m, const struct datas
                    features + i * size, labels + i);
     train_sampler_free(&sampler);
     free(watts);
-    *sample = (struct prune_sample){o->taylor_windows, features, labels};
+    *sample = (struct prune_sample){o->taylor_windows, features, labels, d->mix != NULL};
     return rc;
 }
 

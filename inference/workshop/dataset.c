@@ -5,6 +5,7 @@
 #include "inference/resample.h"
 #include "inference/trace.h"
 #include "inference/workshop/dataset_files.h"
+#include "inference/workshop/mix.h"
 
 #include <errno.h>
 #include <math.h>
@@ -93,6 +94,7 @@ static void free_trace(struct dataset_trace *s)
     free(s->key);
     free(s->watts);
     free(s->gap);
+    free(s->on);
 }
 
 static void free_segments(struct loaded *l)
@@ -358,9 +360,27 @@ static int choose_files(struct dataset *d, struct dataset_folder *f, struct job 
     return 0;
 }
 
+/* Every trace of every class, however short, and then what is mixed from them. */
+static int load_mixed(const char *dir, const struct dataset_options *options, struct dataset **out,
+                      char *why, size_t why_size)
+{
+    struct dataset_options plain = *options;
+    struct dataset *raw;
+    int rc;
+    plain.mix[0] = '\0';
+    plain.window = plain.stride = 64;
+    plain.min_traces = 0;
+    plain.label_count = 0;
+    plain.without = NULL;
+    rc = dataset_load(dir, &plain, &raw, why, why_size);
+    return rc < 0 ? rc : mix_dataset(raw, options, out, why, why_size);
+}
+
 int dataset_load(const char *dir, const struct dataset_options *options, struct dataset **out,
                  char *why, size_t why_size)
 {
+    if (options->mix[0])
+        return load_mixed(dir, options, out, why, why_size);
     struct dataset_folder folder = {0};
     struct job job = {.options = options};
     struct dataset *d = NULL;
@@ -419,6 +439,7 @@ void dataset_free(struct dataset *d)
     free(d->labels);
     free(d->unknown_labels);
     free(d->without);
+    mix_free(d->mix);
     free(d);
 }
 

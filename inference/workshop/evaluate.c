@@ -25,6 +25,9 @@ void evaluate_options(const struct model *m, struct dataset_options *o)
         o->min_activity_w = m->min_activity_w;
     o->labels = m->labels;
     o->label_count = m->class_count;
+    o->lag = model_lag(m);
+    if (model_meta(m, "mix", o->mix, sizeof o->mix) != 0)
+        o->mix[0] = '\0';
 }
 
 uint32_t evaluate_first(const float *p, uint32_t n)
@@ -134,6 +137,15 @@ static int count_unknown(const struct model *m, const struct dataset *d, uint32_
     return rc;
 }
 
+/* Sets are judged at what the model's record says. */
+static void use_thresholds(const struct model *m, struct metrics *metrics)
+{
+    float thresholds[MODEL_MAX_CLASSES];
+    for (uint32_t c = 0; c < m->class_count; c++)
+        thresholds[c] = model_threshold(m, c);
+    metrics_use_thresholds(metrics, thresholds);
+}
+
 int evaluate_run(const struct model *m, const struct dataset *d, uint32_t threads, int quiet,
                  struct evaluation *out, char *why, size_t why_size)
 {
@@ -150,10 +162,15 @@ int evaluate_run(const struct model *m, const struct dataset *d, uint32_t thread
     for (size_t i = 0; rc == 0 && i < d->window_count; i++) {
         const float *p = out->probabilities + i * m->class_count;
         out->rejected += (uint64_t)is_rejected(m, p);
-        metrics_add(out->metrics, p, d->windows[i].label);
+        if (d->mix)
+            rc = metrics_add_set(out->metrics, p, d->windows[i].on);
+        else
+            metrics_add(out->metrics, p, d->windows[i].label);
     }
     if (rc == 0) {
         metrics_finish(out->metrics);
+        if (d->mix)
+            use_thresholds(m, out->metrics);
         rc = count_unknown(m, d, threads, out, why, why_size);
     }
     return rc;

@@ -30,6 +30,8 @@ void metrics_free(struct metrics *m)
 {
     if (m == NULL)
         return;
+    for (uint32_t c = 0; m->classes && c < m->class_count; c++)
+        free(m->classes[c].levels);
     free(m->classes);
     free(m->confusion);
     free(m);
@@ -71,13 +73,113 @@ void metrics_add(struct metrics *m, const float *probabilities, uint32_t truth)
     m->confusion[(size_t)truth * m->class_count + best]++;
 }
 
+int metrics_add_set(struct metrics *m, const float *probabilities, uint32_t truth)
+{
+    for (uint32_t c = 0; c < m->class_count; c++) {
+        struct metrics_class *k = &m->classes[c];
+        const int is = c < 32 && (truth >> c & 1u);
+        double p = (double)probabilities[c];
+        p = p > 0 ? p : 0; /* a NaN becomes this, too */
+        p = p < 1 ? p : 1;
+        if (k->levels == NULL)
+            k->levels = calloc(METRICS_LEVELS, sizeof *k->levels);
+        if (k->levels == NULL)
+            return -ENOMEM;
+        int level = (int)(p * METRICS_LEVELS);
+        k->levels[level < METRICS_LEVELS ? level : METRICS_LEVELS - 1][is]++;
+        k->support += (uint64_t)is;
+        k->on_predicted += p >= 0.5;
+        k->on_correct += is && p >= 0.5;
+        p = is ? p : 1 - p;
+        m->bce -= log(p > 1e-7 ? p : 1e-7) / (double)m->class_count;
+    }
+    m->windows++;
+    return 0;
+}
+
 static double ratio(double a, double b)
 {
     return b > 0 ? a / b : 0;
 }
 
+/* Figures of a class at a threshold of whole steps. */
+static void use_threshold(struct metrics_class *k, int level)
+{
+    k->threshold = (double)level / METRICS_LEVELS;
+    k->predicted = k->correct = 0;
+    for (int i = level; i < METRICS_LEVELS; i++) {
+        k->predicted += k->levels[i][0] + k->levels[i][1];
+        k->correct += k->levels[i][1];
+    }
+    k->precision = ratio((double)k->correct, (double)k->predicted);
+    k->recall = ratio((double)k->correct, (double)k->support);
+    k->f1 = ratio(2 * (double)k->correct, (double)(k->predicted + k->support));
+}
+
+/* From the highest probability down: average precision, and the threshold of the best F1. */
+static void finish_class(struct metrics *m, struct metrics_class *k)
+{
+    double found = 0, called = 0, best = 0;
+    int at = METRICS_LEVELS / 2;
+    for (int i = METRICS_LEVELS - 1; i >= 0; i--) {
+        double more = (double)k->levels[i][1];
+        found += more;
+        called += more + (double)k->levels[i][0];
+        k->average_precision += ratio(more, (double)k->support) * ratio(found, called);
+        double f1 = ratio(2 * found, called + (double)k->support);
+        if (more > 0 && f1 > best) {
+            best = f1;
+            at = i;
+        }
+    }
+    k->prevalence = ratio((double)k->support, (double)m->windows);
+    k->on_f1 = ratio(2 * (double)k->on_correct, (double)(k->on_predicted + k->support));
+    use_threshold(k, at);
+}
+
+/* The means over classes of what each has at its threshold. */
+static void sum_sets(struct metrics *m)
+{
+    double wrong = 0, present = 0, weighted = 0, support = 0;
+    m->f1_macro = m->on_f1_macro = 0;
+    for (uint32_t c = 0; c < m->class_count; c++) {
+        const struct metrics_class *k = &m->classes[c];
+        wrong += (double)(k->predicted - k->correct) + (double)(k->support - k->correct);
+        if (k->support == 0)
+            continue;
+        present++;
+        support += (double)k->support;
+        m->f1_macro += k->f1;
+        weighted += k->f1 * (double)k->support;
+        m->on_f1_macro += k->on_f1;
+    }
+    m->f1_macro = ratio(m->f1_macro, present);
+    m->on_f1_macro = ratio(m->on_f1_macro, present);
+    m->f1_weighted = ratio(weighted, support);
+    m->accuracy = 1 - ratio(wrong, (double)m->windows * m->class_count);
+}
+
+void metrics_use_thresholds(struct metrics *m, const float *thresholds)
+{
+    for (uint32_t c = 0; c < m->class_count && m->classes[c].levels; c++)
+        use_threshold(&m->classes[c], (int)lround((double)thresholds[c] * METRICS_LEVELS));
+    sum_sets(m);
+}
+
+static void finish_sets(struct metrics *m)
+{
+    for (uint32_t c = 0; c < m->class_count; c++)
+        finish_class(m, &m->classes[c]);
+    m->bce = ratio(m->bce, (double)m->windows);
+    sum_sets(m);
+}
+
 void metrics_finish(struct metrics *m)
 {
+    if (m->classes[0].levels) {
+        finish_sets(m);
+        return;
+    }
     double macro = 0, weighted = 0, on_macro = 0;
     uint32_t present = 0;
     for (uint32_t c = 0; c < m->class_count; c++) {

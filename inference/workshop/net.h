@@ -125,6 +125,9 @@ const float *net_work_output(const struct net_work *w, uint32_t layer);
 void net_add_target(enum model_head head, uint32_t class_count, uint32_t label, float share,
                     float smoothing, float *target);
 
+/* Targets of a sum: target [class_count] becomes 1 where `on` has the class's bit, else 0. */
+void net_set_targets(uint32_t class_count, uint32_t on, float *target);
+
 /* Loss against targets [n][class_count], and its gradient by the logits into d_logits. Softmax:
  * cross-entropy. Sigmoid: binary cross-entropy, mean over classes. weights [n] multiply each
  * window's loss (NULL: 1), scale all gradients: 1/batch over all shards. Returns the sum over the n

@@ -36,6 +36,12 @@ void net_add_target(enum model_head head, uint32_t class_count, uint32_t label, 
         target[c] += share * (c == label ? high : low);
 }
 
+void net_set_targets(uint32_t class_count, uint32_t on, float *target)
+{
+    for (uint32_t c = 0; c < class_count; c++)
+        target[c] = c < 32 && (on >> c & 1u) ? 1.0f : 0.0f;
+}
+
 /* -log p, finite also where p is not a number or 0 */
 static double cost(double p)
 {

@@ -35,7 +35,8 @@ enum prune_per { PRUNE_PER_CHANNEL = 0, PRUNE_PER_WEIGHT = 1, PRUNE_PER_MAC = 2 
 struct prune_sample {
     uint32_t windows;
     float *features;  /* [windows][window][channels], as net_features makes them */
-    uint32_t *labels; /* [windows] */
+    uint32_t *labels; /* [windows]; mixed: a bit for each class */
+    int mixed;        /* the data is (dataset.h) */
 };
 
 struct prune_options {

@@ -20,6 +20,7 @@ int prune_sample_draw(const struct dataset *d, const struct model_channel *chann
     int rc;
 
     *out = (struct prune_sample){.windows = windows,
+                                 .mixed = d->mix != NULL,
                                  .features = calloc(windows, size * sizeof(*out->features)),
                                  .labels = calloc(windows, sizeof(*out->labels))};
     rc = watts && out->features && out->labels ? train_sampler_create(d, &sampler) : -ENOMEM;

@@ -58,7 +58,10 @@ static int taylor(const struct net *net, const struct prune_sample *sample,
         const float *logits = net_forward(net, work, 1, &(struct net_mode){0});
         float *target = d_logits + net->class_count;
         memset(target, 0, net->class_count * sizeof(*target));
-        net_add_target(net->head, net->class_count, sample->labels[n], 1.0f, 0.0f, target);
+        if (sample->mixed)
+            net_set_targets(net->class_count, sample->labels[n], target);
+        else
+            net_add_target(net->head, net->class_count, sample->labels[n], 1.0f, 0.0f, target);
         (void)net_loss(net, logits, target, NULL, 1, 1.0f, d_logits);
         net_backward(net, work, d_logits, gradient);
         add_taylor(net, gradient, 1.0 / sample->windows, worth);

@@ -78,14 +78,19 @@ static void draw_shard(const struct step *s, uint32_t shard, struct shard_work *
         float *features = input + (size_t)i * net->window * net->channels;
         train_window_features(x, net->window, s->channels, net->channels, o->exact, features);
         train_window_blind(o, s->number, index, net->window, net->channels, features);
+        w->weights[i] = 1.0f; /* of mixed ones */
+        if (o->teachers)
+            train_teachers_see(o->teachers, w->teachers, i, x);
+        if (x->mixed) {
+            net_set_targets(net->class_count, x->labels[0], target);
+            continue;
+        }
         net_add_target(net->head, net->class_count, x->labels[0], x->share, o->smoothing, target);
         if (x->share < 1.0f)
             net_add_target(net->head, net->class_count, x->labels[1], 1.0f - x->share, o->smoothing,
                            target);
         w->weights[i] = x->share * s->sampler->weights[x->labels[0]] +
                         (1.0f - x->share) * s->sampler->weights[x->labels[1]];
-        if (o->teachers)
-            train_teachers_see(o->teachers, w->teachers, i, x);
     }
     if (o->teachers)
         train_teachers_say(o->teachers, w->teachers, TRAIN_SHARD, o->teacher_temperature,

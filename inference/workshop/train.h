@@ -115,8 +115,9 @@ void train_sampler_free(struct train_sampler *s);
 struct train_window {
     float *watts;       /* [2][window + 1]; the second is mixed in where share < 1 */
     float *scratch;     /* [window][channels] */
-    uint32_t labels[2]; /* of both; the same where share is 1 */
+    uint32_t labels[2]; /* of both; the same where share is 1. Mixed: a bit for each class */
     float share;        /* of the first */
+    int mixed;          /* the data is (dataset.h) */
 };
 
 int train_window_create(uint32_t window, struct train_window *w); /* 0, -ENOMEM */
@@ -138,7 +139,8 @@ void train_window_blind(const struct train_options *options, uint64_t step, uint
                         uint32_t window, uint32_t channel_count, float *features);
 
 /* Draws a window that is not mixed and has no other load, and writes its features
- * [window][channels] and its label. watts: scratch [window + 1]. */
+ * [window][channels] and its label (mixed data: a bit for each class). watts: scratch [window + 1].
+ */
 void train_draw(const struct dataset *d, const struct train_sampler *s,
                 const struct train_options *options, const struct model_channel *channels,
                 uint32_t channel_count, uint64_t step, uint32_t index, float *watts,

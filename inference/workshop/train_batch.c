@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "inference/workshop/mix.h"
 #include "inference/workshop/net_random.h"
 #include "inference/workshop/quantize.h"
 #include "inference/workshop/train.h"
@@ -40,7 +41,9 @@ static void weigh(struct train_sampler *s, double power, double weight)
 int train_sampler_create_powered(const struct dataset *d, double power, double weight,
                                  struct train_sampler *s)
 {
-    s->class_count = d->class_count;
+    *s = (struct train_sampler){.class_count = d->class_count};
+    if (d->mix) /* which draws by itself */
+        return 0;
     s->windows = malloc((d->window_count + 1) * sizeof(*s->windows));
     s->first = calloc(d->class_count + 2u, sizeof(*s->first));
     s->cumulative = calloc(d->class_count + 1u, sizeof(*s->cumulative));
@@ -258,6 +261,12 @@ void train_window_draw(const struct dataset *d, const struct train_sampler *s,
     struct net_random r = stream_of(options->seed, STREAM_MIX, step, index);
     float *second = w->watts + d->options.window + 1;
 
+    w->mixed = d->mix != NULL;
+    if (w->mixed) {
+        w->share = 1.0f;
+        w->labels[0] = w->labels[1] = mix_window(d->mix, options->seed, step, index, w->watts);
+        return;
+    }
     w->labels[0] = w->labels[1] = draw(d, s, options, options->seed, step, index, w->watts, second);
     w->share = 1.0f;
     if (happens((double)options->mix, &r)) {
@@ -304,7 +313,8 @@ void train_draw(const struct dataset *d, const struct train_sampler *s,
 {
     const uint32_t window = d->options.window;
 
-    *label = draw(d, s, options, options->seed, step, index, watts, NULL);
+    *label = d->mix ? mix_window(d->mix, options->seed, step, index, watts)
+                    : draw(d, s, options, options->seed, step, index, watts, NULL);
     net_features(channels, channel_count, window, watts, features);
     if (!options->exact)
         snap(channels, channel_count, window, features);

@@ -10,6 +10,7 @@
 
 #include "inference/model_format.h"
 #include "inference/workshop/cli.h"
+#include "inference/workshop/mix.h"
 #include "inference/workshop/train_state.h"
 
 #define MAGIC 0x31504b434d4c494eu /* "NILMCKP1" where the least byte comes first */
@@ -63,8 +64,16 @@ static uint64_t mix_data(uint64_t hash, const struct dataset *d)
     if (!d)
         return hash;
     hash = mix_number(hash, (double)d->options.min_activity_w);
+    if (d->mix) {
+        hash = mix_number(hash, d->options.lag);
+        hash = mix(hash, d->options.mix, strlen(d->options.mix));
+        for (size_t i = 0; i < mix_raw(d->mix)->trace_count; i++)
+            hash = mix(hash, mix_raw(d->mix)->traces[i].watts,
+                       mix_raw(d->mix)->traces[i].count * sizeof(float));
+    }
     for (size_t i = 0; i < d->window_count; i++) {
-        const uint32_t w[] = {d->windows[i].trace, d->windows[i].start, d->windows[i].label};
+        const uint32_t w[] = {d->windows[i].trace, d->windows[i].start,
+                              d->mix ? d->windows[i].on : d->windows[i].label};
         hash = mix(hash, w, sizeof(w));
     }
     for (size_t i = 0; i < d->trace_count; i++)

@@ -8,7 +8,8 @@
 
 #include "inference/workshop/convert.h"
 
-const char *const train_splits[] = {"none", "day", "device", "device-one", "random", "device-day", NULL};
+const char *const train_splits[] = {"none",   "day",        "device", "device-one",
+                                    "random", "device-day", NULL};
 
 static int load_part(const char *dir, const struct dataset_options *o, enum dataset_part part,
                      int quiet, struct dataset **out, char *why, size_t why_size)
@@ -67,6 +68,9 @@ void train_command_options(const struct model *m, struct dataset_options *o)
     o->min_activity_w = m->min_activity_w;
     o->labels = m->labels;
     o->label_count = m->class_count;
+    o->lag = model_lag(m);
+    if (model_meta(m, "mix", o->mix, sizeof(o->mix)))
+        o->mix[0] = '\0';
     for (int i = 0; !model_meta(m, "split", text, sizeof(text)) && train_splits[i]; i++)
         if (!strcmp(text, train_splits[i]))
             o->split = (enum dataset_split)i;
@@ -147,6 +151,19 @@ int train_command_meta_line(char *meta, const char *key, int argc, char **argv)
     return train_command_meta(meta, key, text);
 }
 
+int train_command_meta_thresholds(char *meta, const struct metrics *m)
+{
+    char text[MODEL_MAX_CLASSES * 6] = "";
+    size_t used = 0;
+
+    if (!m->classes[0].levels)
+        return 0;
+    for (uint32_t c = 0; c < m->class_count; c++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%.3f", c ? "," : "",
+                                 m->classes[c].threshold);
+    return train_command_meta(meta, "thresholds", text);
+}
+
 int train_command_meta_data(char *meta, const struct dataset_options *o)
 {
     char seed[32], stride[32];
@@ -195,6 +212,15 @@ cJSON *train_command_json(const struct metrics *m)
     return o;
 }
 
+void train_command_thresholds(const struct metrics *from, struct metrics *to)
+{
+    float thresholds[MODEL_MAX_CLASSES];
+
+    for (uint32_t c = 0; c < from->class_count; c++)
+        thresholds[c] = (float)from->classes[c].threshold;
+    metrics_use_thresholds(to, thresholds);
+}
+
 int train_command_run(struct net *net, const struct model *m, const struct train_data *data,
                       const struct train_options *options, struct train_outcome *out, char *why,
                       size_t why_size)
@@ -221,6 +247,8 @@ int train_command_run(struct net *net, const struct model *m, const struct train
         rc = train_evaluate(out->folded, m->channels, data->valid, options->threads, &out->valid);
     if (!rc && data->test)
         rc = train_evaluate(out->folded, m->channels, data->test, options->threads, &out->test);
+    if (!rc && data->test && data->test->mix)
+        train_command_thresholds(out->valid, out->test);
     if (rc) {
         if (rc == -ENOMEM && why && why_size)
             (void)snprintf(why, why_size, "out of memory");

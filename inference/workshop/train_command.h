@@ -13,7 +13,7 @@
 #include "inference/workshop/metrics.h"
 #include "inference/workshop/train.h"
 
-#define TRAIN_META_BYTES 4096
+#define TRAIN_META_BYTES 8192
 
 extern const char *const train_splits[]; /* names, in the order of enum dataset_split */
 
@@ -46,6 +46,11 @@ int train_command_meta_line(char *meta, const char *key, int argc, char **argv);
  * `KEY_valid_f1` ... */
 int train_command_meta_data(char *meta, const struct dataset_options *o);
 int train_command_meta_metrics(char *meta, const char *key, const struct metrics *m);
+
+/* Mixed data: thresholds that were chosen on a part, as the line `thresholds` (SPEC 1.12), and
+ * into the figures of another part. 0, -ENOSPC. */
+int train_command_meta_thresholds(char *meta, const struct metrics *m);
+void train_command_thresholds(const struct metrics *from, struct metrics *to);
 
 /* A line per part for people, on standard output. */
 void train_command_text(const char *part, const struct metrics *m);

@@ -71,7 +71,10 @@ int train_evaluate(const struct net *net, const struct model_channel *channels,
         rc = metrics_create(net->class_count, out);
     if (!rc) {
         for (size_t i = 0; i < d->window_count; i++)
-            metrics_add(*out, p + i * net->class_count, d->windows[i].label);
+            if (!d->mix)
+                metrics_add(*out, p + i * net->class_count, d->windows[i].label);
+            else if (!rc)
+                rc = metrics_add_set(*out, p + i * net->class_count, d->windows[i].on);
         metrics_finish(*out);
     }
     free(p);

@@ -123,8 +123,8 @@ static void test_tally(void **state)
     static char labels[3][DATASET_LABEL_BYTES] = {"A", "Nothing", "B"};
     struct dataset_trace traces[4] = {
         {.key = (char *)"P"}, {.key = (char *)"Q"}, {.key = (char *)"P"}, {.key = (char *)"P"}};
-    struct dataset_window windows[8] = {{0, 0, 0}, {0, 9, 0}, {1, 0, 0}, {2, 0, 0},
-                                        {2, 9, 0}, {2, 9, 0}, {3, 0, 2}, {3, 9, 2}};
+    struct dataset_window windows[8] = {{0, 0, 0, 0}, {0, 9, 0, 0}, {1, 0, 0, 0}, {2, 0, 0, 0},
+                                        {2, 9, 0, 0}, {2, 9, 0, 0}, {3, 0, 2, 0}, {3, 9, 2, 0}};
     const float scores[8] = {0.1f, 0.9f, 0.1f, 0.9f, 0.9f, 0.5f, 0.1f, 0.9f};
     struct dataset d = {.traces = traces,
                         .trace_count = 4,
