@@ -149,6 +149,11 @@ static int print_json(const struct eval *e)
         cJSON_AddNumberToObject(item, "devices", e->result.devices[c]);
         if (e->model->head == MODEL_SIGMOID)
             add_decimal(item, "on_f1", k->on_f1, 6);
+        if (e->dataset->mix) {
+            add_decimal(item, "threshold", k->threshold, 3);
+            add_decimal(item, "average_precision", k->average_precision, 6);
+            add_decimal(item, "share", k->prevalence, 6);
+        }
         cJSON_AddItemToArray(list, item);
         present += k->support > 0;
     }
@@ -195,9 +200,46 @@ static void print_unknown(const struct eval *e)
     }
 }
 
+static void print_cost(const struct eval *e)
+{
+    printf(
+        "%llu bytes, %llu parameters, %llu multiplications a window; %.1f us a window, %.1f us a "
+        "hop of %u samples\n",
+        (unsigned long long)e->size_bytes, (unsigned long long)model_parameters(e->model),
+        (unsigned long long)model_macs(e->model), e->window_us, e->hop_us, e->model->hop);
+}
+
+/* Of a sum: each class by itself. A guess has the class's share of the windows as its average
+ * precision. */
+static void print_sets(const struct eval *e)
+{
+    const struct metrics *m = e->result.metrics;
+    double ap = 0;
+    uint32_t present = 0;
+    printf("%-26s %9s %9s %9s %9s %9s %9s %9s\n", "class", "threshold", "precision", "recall", "f1",
+           "ap", "share", "windows");
+    for (uint32_t c = 0; c < m->class_count; c++) {
+        const struct metrics_class *k = &m->classes[c];
+        printf("%3u %-22.22s %9.3f %9.3f %9.3f %9.3f %9.3f %9.4f %9llu\n", c, e->model->labels[c],
+               k->threshold, k->precision, k->recall, k->f1, k->average_precision, k->prevalence,
+               (unsigned long long)k->support);
+        ap += k->average_precision;
+        present += k->support > 0;
+    }
+    printf("\n%llu windows of days mixed from %zu files%s\n", (unsigned long long)m->windows,
+           e->dataset->files, is_unseen(e) ? "" : ", not known to be unseen");
+    printf("F1 macro %.4f   average precision macro %.4f   accuracy %.4f   BCE %.4f\n", m->f1_macro,
+           present ? ap / present : 0, m->accuracy, m->bce);
+    print_cost(e);
+}
+
 static void print_table(const struct eval *e)
 {
     const struct metrics *m = e->result.metrics;
+    if (e->dataset->mix) {
+        print_sets(e);
+        return;
+    }
     printf("%-26s %9s %9s %9s %9s %9s\n", "class", "precision", "recall", "f1", "support",
            "devices");
     for (uint32_t c = 0; c < m->class_count; c++) {
@@ -232,11 +274,7 @@ static void print_table(const struct eval *e)
     if (e->reference)
         printf("the same first class as %s on %.2f %% of the windows\n", e->reference_path,
                100 * e->same);
-    printf(
-        "%llu bytes, %llu parameters, %llu multiplications a window; %.1f us a window, %.1f us a "
-        "hop of %u samples\n",
-        (unsigned long long)e->size_bytes, (unsigned long long)model_parameters(e->model),
-        (unsigned long long)model_macs(e->model), e->window_us, e->hop_us, e->model->hop);
+    print_cost(e);
     if (e->confusion)
         print_confusion(e);
 }

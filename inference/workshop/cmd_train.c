@@ -35,7 +35,8 @@ static int describe(const struct request *r, const struct train_data *data, char
     if (r->data.mix[0]) {
         char lag[16];
         (void)snprintf(lag, sizeof(lag), "%u", r->data.lag);
-        if (train_command_meta(meta, "lag", lag) || train_command_meta(meta, "mix", r->data.mix))
+        if (train_command_meta(meta, "lag", lag) ||
+            train_command_meta(meta, "aggregates", r->data.mix))
             return -ENOSPC;
     }
     if (data->train->without && train_command_meta(meta, "without", data->train->without))
@@ -92,7 +93,7 @@ static int prepare_mix(struct request *r)
     int rc;
 
     if (!r->network.head)
-        return cli_fail(CLI_USAGE, "train: --mix goes with --head sigmoid");
+        return cli_fail(CLI_USAGE, "train: --aggregates goes with --head sigmoid");
     r->data.lag = r->data.lag ? r->data.lag : r->data.window / 4;
     r->data.min_activity_w = 0.0f; /* a mains meter is never off */
     rc = mix_rules_read(r->mix, r->data.mix, why, sizeof(why));
@@ -123,12 +124,13 @@ int workshop_train(int argc, char **argv)
          "a window below this is off, and not used", 0, 1e6, NULL, 0, 0},
         {"min-traces", CLI_UINT, &r.data.min_traces, "N", "classes with fewer traces are left out",
          0, 0, NULL, 0, 0},
-        {"mix", CLI_STRING, &r.mix, "RULES",
+        {"aggregates", CLI_STRING, &r.mix, "RULES",
          "train on aggregates mixed from the traces, by a file of rules (the models of mains "
          "meters); then with --head sigmoid, and the options that vary windows say nothing",
          0, 0, NULL, 0, 0},
         {"lag", CLI_UINT, &r.data.lag, "N",
-         "with --mix: the samples before the window's last one at which loads are judged; 0: a "
+         "with --aggregates: the samples before the window's last one at which loads are judged; "
+         "0: a "
          "quarter of the window",
          0, MODEL_MAX_WINDOW, NULL, 0, 0},
         {"without", CLI_STRING, &r.data.without, "LIST",

@@ -26,7 +26,7 @@ void evaluate_options(const struct model *m, struct dataset_options *o)
     o->labels = m->labels;
     o->label_count = m->class_count;
     o->lag = model_lag(m);
-    if (model_meta(m, "mix", o->mix, sizeof o->mix) != 0)
+    if (model_meta(m, "aggregates", o->mix, sizeof o->mix) != 0)
         o->mix[0] = '\0';
 }
 

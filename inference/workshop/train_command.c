@@ -69,7 +69,7 @@ void train_command_options(const struct model *m, struct dataset_options *o)
     o->labels = m->labels;
     o->label_count = m->class_count;
     o->lag = model_lag(m);
-    if (model_meta(m, "mix", o->mix, sizeof(o->mix)))
+    if (model_meta(m, "aggregates", o->mix, sizeof(o->mix)))
         o->mix[0] = '\0';
     for (int i = 0; !model_meta(m, "split", text, sizeof(text)) && train_splits[i]; i++)
         if (!strcmp(text, train_splits[i]))
