@@ -57,6 +57,22 @@ enum store_statement_id { /* one slot of the cache each */
                           ROUTINE_PUT,
                           ROUTINE_FORGET,
                           ROUTINE_LIST,
+                          CONSUMER_ADD,
+                          CONSUMER_NEAR,
+                          CONSUMER_RANGE,
+                          CONSUMER_REMOVE,
+                          CONSUMER_DEVICE,
+                          CONSUMER_PAYLOAD,
+                          CONSUMER_CONFLICT,
+                          CONSUMER_DECLARE,
+                          CONSUMER_STATUS,
+                          CONSUMER_TRIM,
+                          CONSUMER_SET,
+                          CONSUMER_GET,
+                          CONSUMER_DEVICES,
+                          CONSUMER_RANGES,
+                          CONSUMER_GAPS,
+                          CONSUMER_ITEMS,
                           STORE_STATEMENTS
 };
 

@@ -244,6 +244,16 @@ char *cli_plain(char *text)
     return text;
 }
 
+int cli_whole(const cJSON *object, const char *key, double min, int64_t *out)
+{
+    const double most = 9007199254740992.0; /* 2^53 */
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= min) || item->valuedouble > most)
+        return 0;
+    *out = (int64_t)item->valuedouble;
+    return (double)*out == item->valuedouble;
+}
+
 int cli_print_json(cJSON *object)
 {
     char *text = object ? cJSON_PrintUnformatted(object) : NULL;

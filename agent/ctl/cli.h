@@ -74,6 +74,9 @@ const char *cli_duration(double seconds, char text[CLI_STAMP]);
 /* Text from the network or a file, made harmless for a terminal: control bytes become '?'. In place; returns text. */
 char *cli_plain(char *text);
 
+/* A member that is a whole number from min to 2^53, up to which JSON numbers are exact: 1 when it is one. */
+int cli_whole(const cJSON *object, const char *key, double min, int64_t *out);
+
 /* Prints an object as one line on standard output and releases it. CLI_DONE, or CLI_FAILED when memory was short or the output
  * is closed. */
 int cli_print_json(cJSON *object);

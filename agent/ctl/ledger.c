@@ -13,10 +13,16 @@ struct ranges {
     size_t count, room;
 };
 
+struct gap {
+    uint64_t from, to, count;
+};
+
 struct epoch {
     char device[64];
     int64_t epoch;
-    struct ranges received, declared;
+    struct ranges received;
+    struct gap *gaps;
+    size_t gap_count;
 };
 
 struct ledger {
@@ -88,7 +94,7 @@ void ledger_destroy(struct ledger *l)
 {
     for (size_t i = 0; l && i < l->count; i++) {
         free(l->epochs[i].received.r);
-        free(l->epochs[i].declared.r);
+        free(l->epochs[i].gaps);
     }
     if (l)
         free(l->epochs);
@@ -135,59 +141,111 @@ int ledger_add(struct ledger *l, const char *device, int64_t epoch, uint64_t seq
     return -1;
 }
 
-void ledger_declare(struct ledger *l, const char *device, int64_t epoch, uint64_t from, uint64_t to)
+int ledger_add_range(struct ledger *l, const char *device, int64_t epoch, uint64_t from,
+                     uint64_t to)
 {
     struct epoch *e = from <= to ? get(l, device, epoch) : NULL;
-    if (!e || !insert(&e->declared, from, to))
+    if (e && insert(&e->received, from, to))
+        return 1;
+    l->ignored++;
+    return -1;
+}
+
+void ledger_declare(struct ledger *l, const char *device, int64_t epoch, uint64_t from, uint64_t to,
+                    uint64_t count)
+{
+    struct epoch *e = from <= to ? get(l, device, epoch) : NULL;
+    struct gap *larger = NULL;
+    if (e && e->gap_count < LEDGER_MAX_RANGES)
+        larger = realloc(e->gaps, (e->gap_count + 1) * sizeof *larger);
+    if (!larger) {
         l->ignored++;
-}
-
-/* Numbers of inner that lie within from..to and not in outer. */
-static uint64_t outside(const struct ranges *inner, const struct ranges *outer, uint64_t from,
-                        uint64_t to)
-{
-    uint64_t n = 0;
-    for (size_t i = 0; i < inner->count; i++) {
-        uint64_t a = inner->r[i].from > from ? inner->r[i].from : from;
-        uint64_t b = inner->r[i].to < to ? inner->r[i].to : to;
-        for (size_t k = find(outer, a); a <= b; k++) {
-            if (k == outer->count || outer->r[k].from > b) {
-                n += b - a + 1;
-                break;
-            }
-            if (outer->r[k].from > a)
-                n += outer->r[k].from - a;
-            if (outer->r[k].to >= b)
-                break;
-            a = outer->r[k].to + 1;
-        }
+        return;
     }
-    return n;
+    e->gaps = larger;
+    e->gaps[e->gap_count++] = (struct gap){from, to, count};
 }
 
-/* Epochs first..end-1 count on: judges them together. */
-static void judge(const struct ledger *l, size_t first, size_t end, struct ledger_sum *out)
+/* Takes at most g->count of its numbers out of the holes; how many. Holes that are split grow in
+ * number: when there is no room for one more, what is left of it stays in. */
+static uint64_t take(struct ranges *holes, const struct gap *g)
 {
-    struct ranges received = {0}, declared = {0};
+    uint64_t taken = 0;
+    for (size_t i = find(holes, g->from);
+         i < holes->count && holes->r[i].from <= g->to && taken < g->count;) {
+        struct range hole = holes->r[i];
+        uint64_t a = hole.from > g->from ? hole.from : g->from;
+        uint64_t b = hole.to < g->to ? hole.to : g->to;
+        if (b - a >= g->count - taken)
+            b = a + (g->count - taken) - 1;
+        taken += b - a + 1;
+        memmove(holes->r + i, holes->r + i + 1, (holes->count - i - 1) * sizeof *holes->r);
+        holes->count--;
+        if (hole.from < a)
+            i += insert(holes, hole.from, a - 1) ? 1 : 0;
+        if (hole.to > b)
+            i += insert(holes, b + 1, hole.to) ? 1 : 0;
+    }
+    return taken;
+}
+
+/* Gaps that name all of their numbers first, then the tighter ones. */
+static int by_slack(const void *a, const void *b)
+{
+    const struct gap *x = a, *y = b;
+    uint64_t p = x->to - x->from + 1 - x->count, q = y->to - y->from + 1 - y->count;
+    return p < q ? -1 : p > q;
+}
+
+struct judgement {
+    struct ranges received, holes;
+    struct gap *gaps;
+    size_t gap_count;
+};
+
+static int gather(const struct ledger *l, size_t first, size_t end, struct judgement *j)
+{
+    int lost = 0;
+    for (size_t i = first; i < end; i++)
+        j->gap_count += l->epochs[i].gap_count;
+    j->gaps = calloc(j->gap_count + 1, sizeof *j->gaps);
+    size_t n = 0;
     for (size_t i = first; i < end; i++) {
         const struct epoch *e = &l->epochs[i];
         for (size_t k = 0; k < e->received.count; k++)
-            out->ignored += !insert(&received, e->received.r[k].from, e->received.r[k].to);
-        for (size_t k = 0; k < e->declared.count; k++)
-            out->ignored += !insert(&declared, e->declared.r[k].from, e->declared.r[k].to);
+            lost += !insert(&j->received, e->received.r[k].from, e->received.r[k].to);
+        for (size_t k = 0; k < e->gap_count && j->gaps; k++)
+            j->gaps[n++] = e->gaps[k];
     }
-    if (received.count > 0) {
-        uint64_t low = received.r[0].from, high = received.r[received.count - 1].to;
-        uint64_t n = total(&received), lost = outside(&declared, &received, low, high);
-        out->received += n;
-        out->declared += lost;
-        out->missing += high - low + 1 - n - lost;
-    }
-    free(received.r);
-    free(declared.r);
+    for (size_t k = 1; k < j->received.count; k++)
+        lost += !insert(&j->holes, j->received.r[k - 1].to + 1, j->received.r[k].from - 1);
+    if (j->gaps)
+        qsort(j->gaps, n, sizeof *j->gaps, by_slack);
+    else
+        j->gap_count = 0;
+    return lost;
 }
 
-void ledger_summary(struct ledger *l, struct ledger_sum *out)
+/* Epochs first..end-1 count on: judges them together. */
+static void judge(const struct ledger *l, size_t first, size_t end, struct ledger_sum *out,
+                  void (*hole)(void *, const char *, uint64_t, uint64_t), void *context)
+{
+    struct judgement j = {0};
+    out->ignored += (uint64_t)gather(l, first, end, &j);
+    out->received += total(&j.received);
+    out->highest = j.received.count > 0 ? j.received.r[j.received.count - 1].to : 0;
+    for (size_t k = 0; k < j.gap_count; k++)
+        out->declared += take(&j.holes, &j.gaps[k]);
+    out->missing += total(&j.holes);
+    for (size_t k = 0; k < j.holes.count && hole; k++)
+        hole(context, l->epochs[first].device, j.holes.r[k].from, j.holes.r[k].to);
+    free(j.received.r);
+    free(j.holes.r);
+    free(j.gaps);
+}
+
+void ledger_summary(struct ledger *l, struct ledger_sum *out,
+                    void (*hole)(void *, const char *, uint64_t, uint64_t), void *context)
 {
     memset(out, 0, sizeof *out);
     out->duplicates = l->duplicates;
@@ -203,6 +261,6 @@ void ledger_summary(struct ledger *l, struct ledger_sum *out)
             i++;
         } while (i < l->count && strcmp(l->epochs[i].device, l->epochs[first].device) == 0 &&
                  (l->epochs[i].received.count == 0 || l->epochs[i].received.r[0].from > high));
-        judge(l, first, i, out);
+        judge(l, first, i, out, hole, context);
     }
 }

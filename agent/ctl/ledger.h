@@ -22,6 +22,7 @@ struct ledger_sum {
     uint64_t declared;   /* missing between the first and the last, named by a gap */
     uint64_t missing;    /* missing between the first and the last, named by none */
     uint64_t ignored;    /* beyond the bounds, not judged */
+    uint64_t highest;    /* number of the last device's last epochs that count on; 0: none */
     size_t devices;
 };
 
@@ -30,9 +31,14 @@ void ledger_destroy(struct ledger *l);
 
 /* An item arrived: 1 when it is new, 0 when it was received before, -1 when it is not judged (bounds, memory). */
 int ledger_add(struct ledger *l, const char *device, int64_t epoch, uint64_t seq);
-/* A gap of that epoch declares from..to lost. */
-void ledger_declare(struct ledger *l, const char *device, int64_t epoch, uint64_t from, uint64_t to);
+/* The same for many numbers, without counting duplicates: 1 or -1. */
+int ledger_add_range(struct ledger *l, const char *device, int64_t epoch, uint64_t from, uint64_t to);
+/* A gap of that epoch declares count of from..to lost: all of them, or, when count is smaller, so many of those that did not come
+ * (SPEC 5.7). */
+void ledger_declare(struct ledger *l, const char *device, int64_t epoch, uint64_t from, uint64_t to, uint64_t count);
 
-void ledger_summary(struct ledger *l, struct ledger_sum *out);
+/* hole (may be NULL) is called for each range of numbers that is missing and not declared. */
+void ledger_summary(struct ledger *l, struct ledger_sum *out,
+                    void (*hole)(void *context, const char *device, uint64_t from, uint64_t to), void *context);
 
 #endif

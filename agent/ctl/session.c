@@ -93,13 +93,16 @@ int session_open(struct session *s, size_t max_message, int connect_timeout_s, c
     const struct config *c = &s->settings;
     uint32_t random = 0;
     (void)!getrandom(&random, sizeof random, GRND_NONBLOCK); /* only to differ from others */
-    snprintf(s->client_id, sizeof s->client_id, "nilmctl-%ld-%08x", (long)getpid(), random);
+    if (!*s->client_id)
+        snprintf(s->client_id, sizeof s->client_id, "nilmctl-%ld-%08x", (long)getpid(), random);
     struct link_config config;
     broker_settings(c, s->password, &config);
     config.client_id = s->client_id;
     config.connect_timeout_s = connect_timeout_s;
     config.backoff_min_ms = 500;
     config.backoff_max_ms = 5000;
+    config.session_expiry_s = s->expiry_s;
+    config.manual_ack = s->expiry_s > 0;
     config.max_message = max_message;
     return link_create(&config, &s->link, why, why_size);
 }

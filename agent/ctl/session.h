@@ -33,6 +33,8 @@ struct session {
     struct config settings; /* only [broker] is filled in; no meters */
     char password[256]; /* "" for none; wiped by session_close */
     char client_id[64];
+    /* Of a consumer whose session outlives it; may be set before session_open. 0: clean sessions under a random client id. */
+    uint32_t expiry_s;
 };
 
 /* Checks the options and prepares settings, without a link; options override the configuration. command names the program in

@@ -7,13 +7,12 @@
 #include <unistd.h>
 
 #include "agent/ctl/cli.h"
+#include "agent/ctl/consume.h"
 #include "agent/ctl/ctl.h"
 #include "agent/ctl/ledger.h"
 #include "agent/ctl/session.h"
 #include "agent/ctl/show.h"
 #include "transport/topic.h"
-
-#define MAX_NUMBER 9007199254740992.0 /* 2^53: JSON numbers are exact up to here */
 
 struct watch {
     struct session session;
@@ -27,31 +26,22 @@ struct watch {
     char why[384];
 };
 
-/* A whole number from min to 2^53. 1 when it is one. */
-static int whole(const cJSON *o, const char *key, double min, int64_t *out)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(o, key);
-    if (!cJSON_IsNumber(item) || !(item->valuedouble >= min) || item->valuedouble > MAX_NUMBER)
-        return 0;
-    *out = (int64_t)item->valuedouble;
-    return (double)*out == item->valuedouble;
-}
-
 /* Numbered items go to the ledger: 1 when new, 0 when received before. */
 static int account(struct watch *w, const struct topic_parts *topic, const cJSON *payload)
 {
-    int64_t epoch, seq, from, to;
+    int64_t epoch, seq, from, to, count;
     if (topic->kind != TOPIC_EVENT && topic->kind != TOPIC_ALERT && topic->kind != TOPIC_GAP &&
         topic->kind != TOPIC_REPORT)
         return 1;
-    if (!whole(payload, "epoch", 0, &epoch) || !whole(payload, "seq", 1, &seq)) {
+    if (!cli_whole(payload, "epoch", 0, &epoch) || !cli_whole(payload, "seq", 1, &seq)) {
         w->damaged++;
         return 1;
     }
     int fresh = ledger_add(w->ledger, topic->name, epoch, (uint64_t)seq) != 0;
-    if (fresh && topic->kind == TOPIC_GAP && whole(payload, "from_seq", 1, &from) &&
-        whole(payload, "to_seq", (double)from, &to))
-        ledger_declare(w->ledger, topic->name, epoch, (uint64_t)from, (uint64_t)to);
+    if (fresh && topic->kind == TOPIC_GAP && cli_whole(payload, "from_seq", 1, &from) &&
+        cli_whole(payload, "to_seq", (double)from, &to) && cli_whole(payload, "count", 1, &count))
+        ledger_declare(w->ledger, topic->name, epoch, (uint64_t)from, (uint64_t)to,
+                       (uint64_t)count);
     return fresh;
 }
 
@@ -151,7 +141,7 @@ static int loop(struct watch *w, int64_t seconds)
 static void summary(struct watch *w)
 {
     struct ledger_sum s;
-    ledger_summary(w->ledger, &s);
+    ledger_summary(w->ledger, &s, NULL, NULL);
     if (w->json) {
         cJSON *o = cJSON_CreateObject(), *sum = cJSON_AddObjectToObject(o, "summary");
         cJSON_AddNumberToObject(sum, "messages", (double)w->shown);
@@ -247,21 +237,59 @@ static int run(struct watch *w, const char *device, const char *filter, int64_t 
     return code;
 }
 
+/* What fits together: CLI_GO, or CLI_USAGE with a message. */
+static int check_options(const struct consume_options *c, int exactly_once, int report,
+                         const char *filter)
+{
+    if (c->device && topic_check_name(c->device) != 0)
+        return cli_fail(CLI_USAGE, "watch", "--device: \"%s\" is not a device name", c->device);
+    if (filter && !filter_ok(filter))
+        return cli_fail(CLI_USAGE, "watch", "--topic: \"%s\" is no topic filter", filter);
+    if (filter && (c->device || exactly_once))
+        return cli_fail(CLI_USAGE, "watch", "--topic and --%s exclude each other",
+                        c->device ? "device" : "exactly-once");
+    if (exactly_once && report)
+        return cli_fail(CLI_USAGE, "watch", "--exactly-once and --report exclude each other");
+    if ((exactly_once || report) != (c->store != NULL))
+        return cli_fail(CLI_USAGE, "watch",
+                        "--store FILE belongs to --exactly-once or to --report, and they to it");
+    if (!exactly_once && (c->out || c->client_id))
+        return cli_fail(CLI_USAGE, "watch", "--out and --client-id belong to --exactly-once");
+    if (c->client_id &&
+        (!*c->client_id || strlen(c->client_id) >= sizeof((struct session *)0)->client_id))
+        return cli_fail(CLI_USAGE, "watch", "--client-id: expected 1 to 63 bytes");
+    return CLI_GO;
+}
+
 int ctl_watch(int argc, char **argv)
 {
     struct session_options o = {0};
-    const char *device = NULL, *filter = NULL;
-    int64_t seconds = 0;
+    struct consume_options c = {.keep_days = 0, .expiry_days = 30};
+    const char *filter = NULL;
+    int exactly_once = 0, report = 0;
     struct watch *w = calloc(1, sizeof *w);
     if (!w)
         return cli_fail(CLI_RETRY, "watch", "out of memory");
     const struct cli_option options[] = {
         SESSION_OPTIONS(o),
-        {"device", CLI_TEXT, &device, "NAME", "of this gateway only", 0, 0},
+        {"device", CLI_TEXT, &c.device, "NAME", "of this gateway only", 0, 0},
         {"topic", CLI_TEXT, &filter, "FILTER",
          "this topic filter instead of events, alerts, gaps, reports", 0, 0},
-        {"count", CLI_NUMBER, &w->count, "N", "end after N different messages", 1, 1000000000},
-        {"seconds", CLI_NUMBER, &seconds, "N", "end after N seconds", 1, 1000000000},
+        {"exactly-once", CLI_FLAG, &exactly_once, NULL,
+         "keep each numbered message once in --store, over restarts of either side", 0, 0},
+        {"store", CLI_TEXT, &c.store, "FILE", "the consumer's database (SQLite)", 0, 0},
+        {"out", CLI_TEXT, &c.out, "FILE", "append each message once to this file, a line each", 0,
+         0},
+        {"client-id", CLI_TEXT, &c.client_id, "ID",
+         "of the session on the broker; else made with the store and kept in it", 0, 0},
+        {"expiry", CLI_NUMBER, &c.expiry_days, "DAYS",
+         "how long the broker keeps the session for a consumer that is away (30)", 1, 3650},
+        {"keep", CLI_NUMBER, &c.keep_days, "DAYS",
+         "forget the content of older messages, not their numbers; 0: never (0)", 0, 36500},
+        {"report", CLI_FLAG, &report, NULL, "what --store has: devices, duplicates, holes, losses",
+         0, 0},
+        {"count", CLI_NUMBER, &c.count, "N", "end after N different messages", 1, 1000000000},
+        {"seconds", CLI_NUMBER, &c.seconds, "N", "end after N seconds", 1, 1000000000},
         {"json", CLI_FLAG, &w->json, NULL,
          "one JSON object a line: topic, payload; the last one is the summary", 0, 0},
         {0}};
@@ -270,18 +298,20 @@ int ctl_watch(int argc, char **argv)
         "Shows events, alerts, declared losses and reports as they reach the broker, until it is\n"
         "interrupted. Tells at the end which items came twice and which are missing. Exit code 4 "
         "when\n"
-        "--count was not reached within --seconds.",
+        "--count was not reached within --seconds.\n"
+        "With --exactly-once the session on the broker outlives the command, a message is\n"
+        "acknowledged when it is in --store, and lines (--json, --out) come once for each.",
         options};
     int code = cli_parse(&command, argc, argv, NULL);
     if (code == CLI_GO) {
-        if (device && topic_check_name(device) != 0)
-            code = cli_fail(CLI_USAGE, "watch", "--device: \"%s\" is not a device name", device);
-        else if (filter && !filter_ok(filter))
-            code = cli_fail(CLI_USAGE, "watch", "--topic: \"%s\" is no topic filter", filter);
-        else if (device && filter)
-            code = cli_fail(CLI_USAGE, "watch", "--device and --topic exclude each other");
-        else if ((code = session_prepare("watch", &o, &w->session)) == CLI_DONE)
-            code = run(w, device, filter, seconds);
+        c.json = w->json;
+        w->count = c.count;
+        code = check_options(&c, exactly_once, report, filter);
+        if (code == CLI_GO && report)
+            code = consume_report(c.store, c.json);
+        else if (code == CLI_GO && (code = session_prepare("watch", &o, &w->session)) == CLI_DONE)
+            code =
+                exactly_once ? consume_run(&w->session, &c) : run(w, c.device, filter, c.seconds);
     }
     free(w);
     return code;

@@ -354,7 +354,7 @@ static void check_sum(struct ledger *l, uint64_t received, uint64_t duplicates, 
                       uint64_t missing)
 {
     struct ledger_sum s;
-    ledger_summary(l, &s);
+    ledger_summary(l, &s, NULL, NULL);
     if (s.received != received || s.duplicates != duplicates || s.declared != declared ||
         s.missing != missing)
         fail_msg("received %" PRIu64 " duplicates %" PRIu64 " declared %" PRIu64
@@ -374,7 +374,7 @@ static void ledger_counts_holes_and_duplicates(void **state)
     assert_int_equal(ledger_add(l, "a", 100, 15), 0);
     assert_int_equal(ledger_add(l, "a", 100, 25), 1); /* 20..24 are missing */
     check_sum(l, 11, 1, 0, 5);
-    ledger_declare(l, "a", 100, 5, 22); /* 5..9 came before we listened: not our hole */
+    ledger_declare(l, "a", 100, 5, 22, 18); /* 5..9 came before we listened: not our hole */
     check_sum(l, 11, 1, 3, 2);
     assert_int_equal(ledger_add(l, "a", 100, 24), 1);
     assert_int_equal(ledger_add(l, "a", 100, 23), 1);
@@ -394,7 +394,7 @@ static void ledger_joins_epochs_and_tells_replaced_stores(void **state)
     ledger_add(l, "a", 100, 4);
     ledger_add(l, "a", 100, 5);
     check_sum(l, 3, 0, 0, 1); /* 6, over the two starts */
-    ledger_declare(l, "a", 200, 6, 6);
+    ledger_declare(l, "a", 200, 6, 6, 1);
     check_sum(l, 3, 0, 1, 0);
     ledger_add(l, "a", 300, 1); /* numbers begin again: the store was replaced */
     ledger_add(l, "a", 300, 2);
@@ -402,6 +402,34 @@ static void ledger_joins_epochs_and_tells_replaced_stores(void **state)
     check_sum(l, 6, 0, 1, 1);
     assert_int_equal(ledger_add(l, "a", 300, 7),
                      1); /* the same number in another life is no duplicate */
+    ledger_destroy(l);
+}
+
+static void note_hole(void *context, const char *device, uint64_t from, uint64_t to)
+{
+    char *text = context;
+    size_t n = strlen(text);
+    snprintf(text + n, 256 - n, "%s:%" PRIu64 "-%" PRIu64 " ", device, from, to);
+}
+
+/* Ranges that were merged on the device name a count, not which (SPEC 5.7). */
+static void ledger_honours_counts_of_merged_gaps(void **state)
+{
+    (void)state;
+    char holes[256] = "";
+    struct ledger_sum s;
+    struct ledger *l = ledger_create();
+    ledger_add_range(l, "a", 1, 1, 10);
+    ledger_add_range(l, "a", 1, 15, 20); /* 11..14 */
+    ledger_add_range(l, "a", 2, 31, 40); /* 21..30 */
+    ledger_declare(l, "a", 1, 5, 25, 6);
+    check_sum(l, 26, 0, 6, 8); /* 11..14 and two of 21..25 */
+    ledger_declare(l, "a", 2, 25, 28, 4);
+    check_sum(l, 26, 0, 10, 4);
+    ledger_summary(l, &s, note_hole, holes);
+    assert_string_equal(holes, "a:23-24 a:29-30 ");
+    assert_int_equal(s.highest, 40);
+    assert_int_equal(ledger_add_range(l, "a", 1, 5, 4), -1);
     ledger_destroy(l);
 }
 
@@ -418,7 +446,7 @@ static void ledger_equals_a_plain_count(void **state)
             random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
             unsigned n = (unsigned)(random >> 33) % 120 + 1, width = (unsigned)(random >> 50) % 6;
             if (i % 5 == 0) {
-                ledger_declare(l, "d", 1, n, n + width);
+                ledger_declare(l, "d", 1, n, n + width, width + 1);
                 memset(lost + n, 1, width + 1);
             } else {
                 assert_int_equal(ledger_add(l, "d", 1, n), !got[n]);
@@ -450,7 +478,7 @@ static void ledger_is_bounded(void **state)
         ledger_add(l, "a", 1, 2 * i + 1);
     for (int64_t e = 2; e < LEDGER_MAX_EPOCHS + 10; e++)
         ledger_add(l, "a", e, 1);
-    ledger_summary(l, &s);
+    ledger_summary(l, &s, NULL, NULL);
     assert_true(s.ignored >= 18);
     ledger_destroy(l);
 }
@@ -467,6 +495,7 @@ int main(void)
         cmocka_unit_test(times_are_read),
         cmocka_unit_test(ledger_counts_holes_and_duplicates),
         cmocka_unit_test(ledger_joins_epochs_and_tells_replaced_stores),
+        cmocka_unit_test(ledger_honours_counts_of_merged_gaps),
         cmocka_unit_test(ledger_equals_a_plain_count),
         cmocka_unit_test(ledger_is_bounded),
     };
