@@ -280,6 +280,7 @@ static const struct {
     {"eval", workshop_eval, "accuracy, F1 and more on labelled traces"},
     {"reject", workshop_reject, "calibrate the threshold of unknown"},
     {"compare", workshop_compare, "run the whole compression experiment, with tables and charts"},
+    {"mix", workshop_mix, "mix single appliances into labelled mains"},
     {"truth", workshop_truth, "what was on, from submetered recordings"},
     {"score", workshop_score, "judge events against the truth"},
     {"baseline", workshop_baseline, "Hart's edges or combinatorial optimisation, to compare with"},

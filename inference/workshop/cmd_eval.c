@@ -151,6 +151,8 @@ static int print_json(const struct eval *e)
             add_decimal(item, "on_f1", k->on_f1, 6);
         if (e->dataset->mix) {
             add_decimal(item, "threshold", k->threshold, 3);
+            add_decimal(item, "best_threshold", k->best_threshold, 3);
+            add_decimal(item, "best_f1", k->best_f1, 6);
             add_decimal(item, "average_precision", k->average_precision, 6);
             add_decimal(item, "share", k->prevalence, 6);
         }
@@ -216,13 +218,13 @@ static void print_sets(const struct eval *e)
     const struct metrics *m = e->result.metrics;
     double ap = 0;
     uint32_t present = 0;
-    printf("%-26s %9s %9s %9s %9s %9s %9s %9s\n", "class", "threshold", "precision", "recall", "f1",
-           "ap", "share", "windows");
+    printf("%-26s %9s %9s %9s %9s %9s %9s %9s %9s %9s\n", "class", "threshold", "precision",
+           "recall", "f1", "best at", "best f1", "ap", "share", "windows");
     for (uint32_t c = 0; c < m->class_count; c++) {
         const struct metrics_class *k = &m->classes[c];
-        printf("%3u %-22.22s %9.3f %9.3f %9.3f %9.3f %9.3f %9.4f %9llu\n", c, e->model->labels[c],
-               k->threshold, k->precision, k->recall, k->f1, k->average_precision, k->prevalence,
-               (unsigned long long)k->support);
+        printf("%3u %-22.22s %9.3f %9.3f %9.3f %9.3f %9.3f %9.3f %9.3f %9.4f %9llu\n", c,
+               e->model->labels[c], k->threshold, k->precision, k->recall, k->f1, k->best_threshold,
+               k->best_f1, k->average_precision, k->prevalence, (unsigned long long)k->support);
         ap += k->average_precision;
         present += k->support > 0;
     }

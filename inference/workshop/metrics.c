@@ -135,6 +135,8 @@ static void finish_class(struct metrics *m, struct metrics_class *k)
     k->prevalence = ratio((double)k->support, (double)m->windows);
     k->on_f1 = ratio(2 * (double)k->on_correct, (double)(k->on_predicted + k->support));
     use_threshold(k, at);
+    k->best_threshold = k->threshold;
+    k->best_f1 = best;
 }
 
 /* The means over classes of what each has at its threshold. */

@@ -26,6 +26,9 @@ struct metrics_class {
      * precision over recall (average precision), and the share of windows that are of the class,
      * which is what a guess reaches. precision, recall and f1 are those at the threshold. */
     double threshold, average_precision, prevalence;
+    /* The threshold that is best on these very windows, and F1 there, whatever thresholds are used.
+     */
+    double best_threshold, best_f1;
     uint64_t (*levels)[2]; /* [METRICS_LEVELS]: windows by probability, without the class and with
                               it; NULL before the first set */
 };

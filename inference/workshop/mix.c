@@ -212,7 +212,8 @@ static int lay(const struct mix *m, const struct mix_load *l, float *watts, uint
 /* --- windows --- */
 
 #define ANCHORED 0.6   /* of the loads have the labelled sample in or near a run */
-#define NEAR 48.0      /* samples before and behind a run that are near it */
+#define NEAR 6.0       /* samples before and behind a run that are near it ... */
+#define NEAR_SHARE 0.2 /* ... and this part of the run */
 #define MOST_LOADS 7u  /* with an output ... */
 #define MOST_OTHERS 4u /* ... without one ... */
 #define MOST_MADE 3u   /* ... and that never were: fewer than so many each */
@@ -229,12 +230,12 @@ static struct mix_load draw_load(const struct mix *m, const struct mix_kind *k,
     const struct mix_device *d = &m->devices[k->first + net_random_below(r, k->count)];
     const struct mix_run *run = &m->runs[d->first + net_random_below(r, d->count)];
     struct mix_load l = {.trace = run->trace, .place = m->window - m->lag};
-    const double length = run->end - run->start;
+    const double length = run->end - run->start, near = NEAR + NEAR_SHARE * length;
     float low, high;
 
     if (!mix_happens(r, ANCHORED))
         l.place = net_random_below(r, m->window + 1);
-    l.at = run->start - NEAR + net_random_unit(r) * (length + 2.0 * NEAR);
+    l.at = run->start - near + net_random_unit(r) * (length + 2.0 * near);
     if (l.at < 0.0 || l.at >= (double)m->raw->traces[run->trace].count)
         l.at = run->start + net_random_unit(r) * length;
     l.on = stretch_of(r, k->stretch);

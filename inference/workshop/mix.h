@@ -1,7 +1,7 @@
 /* mix.h - aggregates mixed from single appliances: any number of labelled windows and days of a
  * mains meter, out of traces that a smart plug saw.
  *
- * Rules say which classes of a folder become outputs and when such a load is on (SPEC 7.23.1):
+ * Rules say which classes of a folder become outputs and when such a load is on (SPEC 7.26.1):
  * above some watts, pauses up to a gap bridged, runs that are too short or too weak left out. So a
  * washing machine is on through its pauses. Classes without a rule are loads all the same, as
  * unknown ones.

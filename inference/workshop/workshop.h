@@ -27,6 +27,10 @@ int workshop_reject(int argc, char **argv);
  * processes. */
 int workshop_compare(int argc, char **argv);
 
+/* Aggregates mixed from single appliances, with their truth. The keys of --json: SPEC.md section 7.
+ */
+int workshop_mix(int argc, char **argv);
+
 /* What was really on, from submetered columns; how well events tell it; two classic methods to
  * compare with. The keys of --json: SPEC.md section 7. */
 int workshop_truth(int argc, char **argv);
