@@ -258,7 +258,8 @@ static int fuses(const struct engine *e, const struct engine_plan *plan, uint32_
     const struct model_layer *l = &e->model->layers[i];
 
     return e->kernels->rows_pooled && l->op == MODEL_CONV1D && i + 1 < plan->stages &&
-           l[1].op == MODEL_MAXPOOL1D && l[1].pool == 2 && plan->flow[i + 1].kept == 0;
+           l[1].op == MODEL_MAXPOOL1D && (l[1].pool == 2 || l[1].pool == 4) &&
+           plan->flow[i + 1].kept == 0;
 }
 
 /* One turn in front of FLATTEN: x is the end of the input that layer 0 reads, the result all
@@ -281,7 +282,7 @@ static const int8_t *run_stages(const struct engine *e, const struct engine_plan
             memcpy(y, slot, f->slot_bytes);
         }
         if (fused)
-            e->kernels->rows_pooled(weights, x, f->fresh, fresh);
+            e->kernels->rows_pooled(weights, x, f->fresh, l->pool, fresh);
         else if (l->op == MODEL_CONV1D)
             e->kernels->rows(weights, x, f->fresh, fresh);
         else

@@ -45,9 +45,11 @@ struct kernels {
      * model.h. x has row + (columns - 1) * stride bytes. x and y do not overlap. */
     void (*rows)(const struct kernels_layer *l, const int8_t *x, size_t columns, int8_t *y);
 
-    /* rows and maxpool by two in one go, for twice as many columns of the layer; y [columns]
-     * [outputs]. NULL in sets that have nothing better than the two after each other. */
-    void (*rows_pooled)(const struct kernels_layer *l, const int8_t *x, size_t columns, int8_t *y);
+    /* rows and maxpool by `pool`, 2 or 4, in one go, for that many times as many columns of the
+     * layer; y [columns][outputs]. NULL in sets that have nothing better than the two after each
+     * other. */
+    void (*rows_pooled)(const struct kernels_layer *l, const int8_t *x, size_t columns, size_t pool,
+                        int8_t *y);
 
     /* sums [outputs] = bias + weights x the one row x, not re-quantized. */
     void (*sums)(const struct kernels_layer *l, const int8_t *x, int32_t *sums);

@@ -86,7 +86,7 @@ static const struct term p_term = {{1, 1, 1}}, q_term = {{1, -1, 1}}, p_two_term
 
 /* A layer as threes and then twos of taps. Channels are padded to two. */
 struct split {
-    size_t threes, twos, channels, most; /* most: columns at once, even */
+    size_t threes, twos, channels, most; /* most: columns at once, a multiple of 4 */
 };
 
 struct planes {
@@ -106,7 +106,7 @@ static int split_layer(const struct kernels_layer *l, struct split *s)
     times = (PLANE - 16) / s->channels;
     if (times < LEAST_COLUMNS + taps + 1)
         return 0;
-    s->most = (times - taps - 1) / 2 * 2;
+    s->most = (times - taps - 1) / 4 * 4;
     s->most = s->most < CHUNK ? s->most : CHUNK;
     return 1;
 }
@@ -318,7 +318,7 @@ NOINLINE void chunk_sums(const struct split *s, const struct lanes *lanes, const
     }
 }
 
-/* n columns of the layer, pooled by `pool`, which divides n unless it is 1. */
+/* n columns of the layer, pooled by `pool` (1, 2 or 4), which divides n. */
 NOINLINE void split_rows(const struct kernels_layer *l, const struct split *s, const int8_t *x,
                          size_t n, size_t pool, int8_t *y)
 {
@@ -333,11 +333,22 @@ NOINLINE void split_rows(const struct kernels_layer *l, const struct split *s, c
         planes_fill(&planes, s, x, l->stride, now + taps - 1);
         for (size_t v = 0; v < vectors_of(l); v++) {
             chunk_sums(s, lanes + v, weights + v * split_products(s) * 2 * LANES, &planes,
-                       (now + 1) / 2, pool == 2, sums);
-            requantize(l, lanes + v, now / pool, 1, (const int32_t(*)[LANES])sums,
+                       (now + 1) / 2, pool > 1, sums);
+            requantize(l, lanes + v, now / pool, pool == 4 ? 2 : 1, (const int32_t(*)[LANES])sums,
                        outputs_from(l, v), y + v * LANES);
         }
     }
+}
+
+static void rows_pooled_avx2(const struct kernels_layer *l, const int8_t *x, size_t columns,
+                             size_t pool, int8_t *y)
+{
+    struct split s;
+
+    if (split_layer(l, &s))
+        split_rows(l, &s, x, columns * pool, pool, y);
+    else
+        rows_pooled(l, x, columns, pool, y);
 }
 
 static void rows_avx2(const struct kernels_layer *l, const int8_t *x, size_t columns, int8_t *y)
@@ -348,17 +359,6 @@ static void rows_avx2(const struct kernels_layer *l, const int8_t *x, size_t col
         split_rows(l, &s, x, columns, 1, y);
     else
         rows(l, x, columns, y);
-}
-
-static void rows_pooled_avx2(const struct kernels_layer *l, const int8_t *x, size_t columns,
-                             int8_t *y)
-{
-    struct split s;
-
-    if (split_layer(l, &s))
-        split_rows(l, &s, x, 2 * columns, 2, y);
-    else
-        rows_pooled(l, x, columns, y);
 }
 
 static void sums_avx2(const struct kernels_layer *l, const int8_t *x, int32_t *out)

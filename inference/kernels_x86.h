@@ -42,7 +42,7 @@ typedef __m256i reg;
 /* Bytes of x in a tile: with the weights of a block inside a first-level cache. */
 #define TILE 8192u
 #define TILE_PAD 32u
-#define CHUNK 24u /* columns summed before re-quantization; a multiple of 2 and of all COLS */
+#define CHUNK 24u /* columns summed before re-quantization; a multiple of 4 and of all COLS */
 
 #define INLINE static inline __attribute__((always_inline))
 #ifdef X512
