@@ -252,20 +252,27 @@ static void add_dense(struct random_model *r, uint32_t units, int relu)
     l->relu = relu;
 }
 
-struct model *random_model_create(uint64_t seed, enum model_dtype dtype)
+/* One more than the largest of each. */
+struct limits {
+    uint32_t window, taps, pool, width, units;
+};
+
+static struct model *create(uint64_t seed, enum model_dtype dtype, const struct limits *most)
 {
     uint64_t s = seed;
-    struct random_model *r = start(dtype, 1 + random_below(&s, 200), 1 + random_below(&s, 9));
+    struct random_model *r =
+        start(dtype, 1 + random_below(&s, most->window - 1), 1 + random_below(&s, 9));
     uint32_t columns = r->m.window, convs = 1 + random_below(&s, 5), hidden = random_below(&s, 3);
 
     r->m.head = random_below(&s, 2) ? MODEL_SOFTMAX : MODEL_SIGMOID;
     r->m.hop = 1 + random_below(&s, r->m.window);
     r->m.channel_count = 1 + random_below(&s, MODEL_MAX_CHANNELS);
     for (uint32_t i = 0; i < convs; i++) {
-        uint32_t taps = 1 + random_below(&s, 7), pool = 1 + random_below(&s, 5);
+        uint32_t taps = 1 + random_below(&s, most->taps - 1);
+        uint32_t pool = 1 + random_below(&s, most->pool - 1);
 
         if (taps <= columns) {
-            add_conv(r, 1 + random_below(&s, 19), taps, (int)random_below(&s, 2));
+            add_conv(r, 1 + random_below(&s, most->width - 1), taps, (int)random_below(&s, 2));
             columns -= taps - 1;
         }
         if (pool <= columns && random_below(&s, 3)) {
@@ -275,11 +282,25 @@ struct model *random_model_create(uint64_t seed, enum model_dtype dtype)
     }
     add(r, MODEL_FLATTEN);
     for (uint32_t i = 0; i < hidden; i++)
-        add_dense(r, 1 + random_below(&s, 40), (int)random_below(&s, 2));
+        add_dense(r, 1 + random_below(&s, most->units - 1), (int)random_below(&s, 2));
     add_dense(r, r->m.class_count, 0);
     fill_channels(r, &s);
     fill_layers(r, &s);
     return &r->m;
+}
+
+struct model *random_model_create(uint64_t seed, enum model_dtype dtype)
+{
+    static const struct limits most = {201, 8, 6, 20, 41};
+
+    return create(seed, dtype, &most);
+}
+
+struct model *random_model_wide(uint64_t seed)
+{
+    static const struct limits most = {601, 10, 6, 151, 161};
+
+    return create(seed, MODEL_INT8, &most);
 }
 
 struct model *random_model_article(uint64_t seed, enum model_dtype dtype)

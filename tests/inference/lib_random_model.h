@@ -18,6 +18,10 @@ uint32_t random_below(uint64_t *state, uint32_t bound);
 /* 1 to 5 convolutions of odd widths with pools among them, 1 to 3 dense layers, 1 to 4 channels. */
 struct model *random_model_create(uint64_t seed, enum model_dtype dtype);
 
+/* The same with up to 150 channels, windows of up to 600 samples and dense layers of up to 160
+ * units: more than a kernel set's blocks and tiles hold. INT8. */
+struct model *random_model_wide(uint64_t seed);
+
 /* The article's network: 512 samples, 16,32,64,64,96 channels of 7,5,5,3,3 taps, pools of 2,
  * 1248-128-32. */
 struct model *random_model_article(uint64_t seed, enum model_dtype dtype);
