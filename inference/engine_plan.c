@@ -76,10 +76,13 @@ size_t engine_plan_stream(const struct model *m, uint32_t hop, size_t state_from
     plan->turns = plan->flow[plan->stages].phases;
     plan_kept(m, plan);
 
-    /* The input has one phase and a buffer of its own: history, then up to hop new samples. */
+    /* The input has one phase; hop new samples come to what is kept of it, which is as much as one
+     * phase and the tail need. */
     need = plan->flow[0].fresh + plan->flow[0].kept + plan->tail;
     plan->history = need > hop ? need - hop : 0;
-    at = state_from + ((size_t)plan->history + hop) * m->channel_count;
+    if ((size_t)need * m->channel_count > plan->buffer_bytes)
+        plan->buffer_bytes = (size_t)need * m->channel_count;
+    at = state_from + (size_t)plan->history * m->channel_count;
     for (uint32_t i = 1; i <= plan->stages; i++) {
         plan->flow[i].slots_at = at;
         at += (size_t)plan->flow[i].slot_bytes * plan->flow[i].phases;

@@ -20,10 +20,10 @@
  *
  * Columns that no output depends on (the remainder of a pool) are trimmed from m from the back to
  * the front, so that inside a window m_in = m_out * pool holds exactly. The trimmed samples at the
- * end of a window wait in the input buffer.
+ * end of a window are kept with the input's columns.
  *
  * The start. The turns run before the first whole window, too, for windows that begin before the
- * first sample. Their columns from before the beginning are made from zeros and worthless, but no
+ * first sample. Their columns from before the beginning are made from anything and worthless, but no
  * column that starts at or after the first sample depends on them, and a column is computed in the
  * first turn that contains it. So the first result costs no more than any other, and nothing
  * special happens.
@@ -54,7 +54,7 @@ struct engine_plan {
     uint32_t columns[MODEL_MAX_LAYERS + 1]; /* m: needed in one window */
     struct engine_flow flow[MODEL_MAX_LAYERS + 1];
     uint32_t tail;       /* samples at the end of a window that no output depends on */
-    uint32_t history;    /* samples kept in the input buffer between turns */
+    uint32_t history;    /* columns of the input kept between turns */
     uint32_t turns;      /* after which phases repeat */
     size_t buffer_bytes; /* largest activation of any layer in a turn */
 };

@@ -17,28 +17,29 @@
 
 /* exp(x) within 2 units in the last place; 0 below -708, and x is at most 0 here, so nothing
  * overflows. Cody and Waite's reduction x = k ln 2 + r, |r| <= 0.35, with ln 2 in two parts (as in
- * fdlibm e_exp.c), then the Taylor polynomial of degree 13, whose remainder is below 2^-57. */
-static double exp_negative(double x)
+ * fdlibm e_exp.c), then the Taylor polynomial of degree 13, whose remainder is below 2^-57. Without
+ * a branch, so that compilers make vectors of it. */
+static inline double exp_negative(double given)
 {
     static const double inverse_factorial[] = {
         1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0, 1.0 / 3628800.0,
         1.0 / 362880.0,     1.0 / 40320.0,     1.0 / 5040.0,     1.0 / 720.0,
         1.0 / 120.0,        1.0 / 24.0,        1.0 / 6.0,        1.0 / 2.0};
     const double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
+    const double x = given > -708.0 ? given : -708.0;
     double r, sum = 0.0, power;
     uint64_t bits;
-    int k;
+    int32_t k;
 
-    if (!(x > -708.0))
-        return 0.0;
-    k = (int)(x * 0x1.71547652b82fep+0 - 0.5); /* towards zero: the nearest integer, for x <= 0 */
+    k = (int32_t)(x * 0x1.71547652b82fep+0 -
+                  0.5); /* towards zero: the nearest integer, for x <= 0 */
     r = (x - k * ln2_high) - k * ln2_low;
     for (unsigned i = 0; i < sizeof(inverse_factorial) / sizeof(inverse_factorial[0]); i++)
         sum = sum * r + inverse_factorial[i];
     sum = 1.0 + (r + r * r * sum);
-    bits = (uint64_t)(k + 1023) << 52; /* 2^k, k >= -1022 */
+    bits = (uint64_t)(uint32_t)(k + 1023) << 52; /* 2^k, k >= -1022 */
     memcpy(&power, &bits, sizeof(power));
-    return sum * power;
+    return given > -708.0 ? sum * power : 0.0;
 }
 
 static void softmax(const float *logits, float *probabilities, uint32_t count)
@@ -49,10 +50,10 @@ static void softmax(const float *logits, float *probabilities, uint32_t count)
     for (uint32_t i = 1; i < count; i++)
         if ((double)logits[i] > largest)
             largest = (double)logits[i];
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         weights[i] = exp_negative((double)logits[i] - largest);
+    for (uint32_t i = 0; i < count; i++)
         total += weights[i];
-    }
     for (uint32_t i = 0; i < count; i++)
         probabilities[i] = (float)(weights[i] / total);
 }
