@@ -42,6 +42,13 @@ static inline double exp_negative(double given)
     return given > -708.0 ? sum * power : 0.0;
 }
 
+/* All of x; apart, so that there is one copy of the vectors. */
+static __attribute__((noinline)) void exp_all(double *x, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        x[i] = exp_negative(x[i]);
+}
+
 static void softmax(const float *logits, float *probabilities, uint32_t count)
 {
     double weights[MODEL_MAX_CLASSES], total = 0.0;
@@ -51,24 +58,32 @@ static void softmax(const float *logits, float *probabilities, uint32_t count)
         if ((double)logits[i] > largest)
             largest = (double)logits[i];
     for (uint32_t i = 0; i < count; i++)
-        weights[i] = exp_negative((double)logits[i] - largest);
+        weights[i] = (double)logits[i] - largest;
+    exp_all(weights, count);
     for (uint32_t i = 0; i < count; i++)
         total += weights[i];
     for (uint32_t i = 0; i < count; i++)
         probabilities[i] = (float)(weights[i] / total);
 }
 
+/* 1 / (1 + exp(-x)) without overflow. */
+static void sigmoid(const float *logits, float *probabilities, uint32_t count)
+{
+    double t[MODEL_MAX_CLASSES];
+
+    for (uint32_t i = 0; i < count; i++)
+        t[i] = (double)(logits[i] < 0.0f ? logits[i] : -logits[i]);
+    exp_all(t, count);
+    for (uint32_t i = 0; i < count; i++)
+        probabilities[i] = (float)(logits[i] < 0.0f ? t[i] / (1.0 + t[i]) : 1.0 / (1.0 + t[i]));
+}
+
 void engine_probabilities(const struct engine *e, const float *logits, float *probabilities)
 {
     const struct model *m = engine_model(e);
 
-    if (m->head == MODEL_SOFTMAX) {
+    if (m->head == MODEL_SOFTMAX)
         softmax(logits, probabilities, m->class_count);
-        return;
-    }
-    for (uint32_t i = 0; i < m->class_count; i++) {
-        double x = (double)logits[i];
-        double t = exp_negative(x < 0.0 ? x : -x); /* 1/(1+exp(-x)) without overflow */
-        probabilities[i] = (float)(x < 0.0 ? t / (1.0 + t) : 1.0 / (1.0 + t));
-    }
+    else
+        sigmoid(logits, probabilities, m->class_count);
 }

@@ -324,18 +324,20 @@ NOINLINE void split_rows(const struct kernels_layer *l, const struct split *s, c
 {
     const struct lanes *lanes = l->packed;
     const int16_t *weights = (const int16_t *)(lanes + vectors_of(l));
-    size_t taps = l->row / l->stride, now;
+    size_t taps = l->row / l->stride, vectors = vectors_of(l), now;
     struct planes planes;
-    _Alignas(32) int32_t sums[CHUNK][LANES];
+    _Alignas(32) int32_t sums[2][CHUNK][LANES];
 
     for (; n > 0; n -= now, x += now * l->stride, y += now / pool * l->outputs) {
         now = n < s->most ? n : s->most;
         planes_fill(&planes, s, x, l->stride, now + taps - 1);
-        for (size_t v = 0; v < vectors_of(l); v++) {
-            chunk_sums(s, lanes + v, weights + v * split_products(s) * 2 * LANES, &planes,
-                       (now + 1) / 2, pool > 1, sums);
-            requantize(l, lanes + v, now / pool, pool == 4 ? 2 : 1, (const int32_t(*)[LANES])sums,
-                       outputs_from(l, v), y + v * LANES);
+        for (size_t v = 0; v < vectors; v += 2) {
+            unsigned nw = v + 1 < vectors ? 2 : 1;
+
+            for (unsigned j = 0; j < nw; j++)
+                chunk_sums(s, lanes + v + j, weights + (v + j) * split_products(s) * 2 * LANES,
+                           &planes, (now + 1) / 2, pool > 1, sums[j]);
+            requantize(l, nw, v, now / pool, pool == 4 ? 2 : 1, (const int32_t(*)[LANES])sums, y);
         }
     }
 }
@@ -377,7 +379,7 @@ static void sums_avx2(const struct kernels_layer *l, const int8_t *x, int32_t *o
     for (size_t v = 0; v < vectors_of(l); v++) {
         chunk_sums(&s, lanes + v, weights + v * split_products(&s) * 2 * LANES, &planes, 1, 0,
                    both);
-        memcpy(out + v * LANES, both[0], outputs_from(l, v) * sizeof(int32_t));
+        memcpy(out + v * LANES, both[0], outputs_from(l, v, 1) * sizeof(int32_t));
     }
 }
 

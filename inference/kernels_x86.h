@@ -50,6 +50,8 @@ typedef __m256i reg;
 #else
 #define OPAQUE(v) __asm__ volatile("" : "+x"(v))
 #endif
+/* Hides that a number does not change, lest compilers make a loop for each of its values. */
+#define VARIABLE(n) __asm__("" : "+r"(n))
 /* One copy of each: compilers would make several for constant arguments. */
 #ifdef __clang__
 #define NOINLINE static __attribute__((noinline))
