@@ -8,6 +8,13 @@
 
 #include "peer.h"
 
+/* Of the benchmark networks; shipped.py has others. */
+#ifndef ORT_CHANNELS
+#define ORT_CHANNELS 1
+#define ORT_INPUT "x"
+#define ORT_OUTPUT "y"
+#endif
+
 enum {
     ORT_VERSION = 11, /* of the interface, of 2022 */
     ORT_ERROR_TEXT = 2,
@@ -49,7 +56,7 @@ static void check(void *status)
 
 static void run(const float *x, float *probabilities)
 {
-    static const char *const in = "x", *const out = "y";
+    static const char *const in = ORT_INPUT, *const out = ORT_OUTPUT;
 
     memcpy(input, x, sizeof(input));
     check(run_session(session, NULL, &in, &input_tensor, 1, &out, 1, &output_tensor));
@@ -83,7 +90,8 @@ static void *tensor(float *data, size_t bytes, const int64_t *shape, size_t dime
 int main(int argc, char **argv)
 {
     const struct base *(*get_base)(void);
-    const int64_t in_shape[] = {1, 1, PEER_WINDOW}, out_shape[] = {1, PEER_CLASSES};
+    const int64_t in_shape[] = {1, ORT_CHANNELS, PEER_WINDOW / ORT_CHANNELS},
+                  out_shape[] = {1, PEER_CLASSES};
     void *library;
 
     if (argc != 6)

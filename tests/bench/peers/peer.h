@@ -14,7 +14,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { PEER_WINDOW = 512, PEER_INPUTS = 64, PEER_CLASSES = 32, PEER_LAYERS = 16 };
+/* Numbers of an input and of classes; shipped.py has others. */
+#ifndef PEER_WINDOW
+#define PEER_WINDOW 512
+#define PEER_CLASSES 32
+#endif
+enum { PEER_INPUTS = 64, PEER_LAYERS = 16 };
 
 struct peer_layer {
     int32_t dense, inputs, outputs, taps, pool, relu, in_zero, out_zero;
