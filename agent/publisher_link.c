@@ -256,6 +256,8 @@ static void take_handed(struct publisher *p)
     free(p->wanted);
     p->wanted = c;
     p->seen = files_stamp(c);
+    if (p->up) /* also what was parked and is offered again */
+        drain_session(p->drain);
     p->refused_stamp = 0; /* asked for: at once */
     p->retry_at = 0;
     p->seen_at = INT64_MIN / 2;

@@ -106,6 +106,16 @@ int outbox_park(struct store *s, uint64_t seq, const char *reason);
  * -errno. */
 int outbox_unpark(struct store *s);
 
+struct outbox_parked {
+    uint64_t seq;
+    enum outbox_kind kind;
+    int64_t created_ms;
+    char channel[OUTBOX_CHANNEL_BYTES];
+    char reason[256]; /* why it was refused */
+};
+/* Parked items with numbers above after, in their order; at most `most`. Their number, or -errno. */
+int outbox_parked(struct store *s, uint64_t after, struct outbox_parked *out, int most);
+
 int outbox_statistics(struct store *s, struct outbox_stats *out);
 
 #endif

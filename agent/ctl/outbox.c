@@ -72,6 +72,40 @@ static int list_items(struct store *store, int64_t limit, cJSON *items)
     return rc < 0 ? rc : 0;
 }
 
+static int show_parked(const struct outbox_parked *p, cJSON *items)
+{
+    char stamp[CLI_STAMP];
+    if (!items) {
+        printf("%10llu  %-6s  %s  %-16s %s\n", (unsigned long long)p->seq, kind_name(p->kind),
+               cli_stamp(p->created_ms, stamp), *p->channel ? p->channel : "-", p->reason);
+        return 0;
+    }
+    cJSON *o = cJSON_CreateObject();
+    if (!o || !cJSON_AddItemToArray(items, o))
+        return -ENOMEM;
+    cJSON_AddNumberToObject(o, "seq", (double)p->seq);
+    cJSON_AddStringToObject(o, "kind", kind_name(p->kind));
+    cJSON_AddStringToObject(o, "channel", p->channel);
+    cJSON_AddNumberToObject(o, "created", (double)p->created_ms);
+    return cJSON_AddStringToObject(o, "reason", p->reason) ? 0 : -ENOMEM;
+}
+
+static int list_parked(struct store *store, int64_t limit, cJSON *items)
+{
+    struct outbox_parked page[PAGE];
+    uint64_t after = 0;
+    int rc = 1;
+    while (limit > 0 && rc > 0) {
+        rc = outbox_parked(store, after, page, limit < PAGE ? (int)limit : PAGE);
+        for (int i = 0, n = rc; i < n && rc > 0; i++, limit--) {
+            after = page[i].seq;
+            if (show_parked(&page[i], items) != 0)
+                rc = -ENOMEM;
+        }
+    }
+    return rc < 0 ? rc : 0;
+}
+
 static void print_stats(const struct outbox_stats *s)
 {
     char stamp[CLI_STAMP];
@@ -113,41 +147,61 @@ static cJSON *stats_json(const struct outbox_stats *s)
     return o;
 }
 
-static int show(const char *name, struct store *store, int64_t list, int json)
+struct wish {
+    const char *path;
+    int64_t list, parked;
+    int unpark, json;
+};
+
+/* An array of the result, filled by list; or lines, without a result. */
+static int add_list(struct store *store, int64_t limit, cJSON *out, const char *name,
+                    int (*list)(struct store *, int64_t, cJSON *))
+{
+    cJSON *items = out && limit > 0 ? cJSON_AddArrayToObject(out, name) : NULL;
+    if (limit <= 0)
+        return 0;
+    return out && !items ? -ENOMEM : list(store, limit, items);
+}
+
+static int show(const char *name, struct store *store, const struct wish *w)
 {
     struct outbox_stats stats;
-    cJSON *out = NULL, *items = NULL;
-    int code = CLI_DONE, rc = outbox_statistics(store, &stats);
-    if (rc == 0 && json) {
+    cJSON *out = NULL;
+    int unparked = w->unpark ? outbox_unpark(store) : 0;
+    int rc = unparked < 0 ? unparked : outbox_statistics(store, &stats);
+    if (rc == 0 && w->json) {
         out = stats_json(&stats);
-        if (list > 0)
-            items = cJSON_AddArrayToObject(out, "items");
-        if (!out || (list > 0 && !items))
+        if (!out || (w->unpark && !cJSON_AddNumberToObject(out, "unparked", unparked)))
             rc = -ENOMEM;
     } else if (rc == 0) {
         print_stats(&stats);
+        if (w->unpark)
+            printf(
+                "%d items are offered again in the agent's next session, or when it gets SIGHUP\n",
+                unparked);
     }
-    if (rc == 0 && list > 0)
-        rc = list_items(store, list, items);
-    if (rc != 0)
-        code = cli_fail(rc == -EBUSY || rc == -ENOMEM ? CLI_RETRY : CLI_FAILED, name, "%s",
-                        rc == -ENOMEM ? "out of memory" : store_error(store));
-    else if (json)
-        return cli_print_json(out);
+    if (rc == 0)
+        rc = add_list(store, w->list, out, "items", list_items);
+    if (rc == 0)
+        rc = add_list(store, w->parked, out, "refused", list_parked);
+    if (rc == 0)
+        return w->json ? cli_print_json(out) : CLI_DONE;
     cJSON_Delete(out);
-    return code;
+    return cli_fail(rc == -EBUSY || rc == -ENOMEM ? CLI_RETRY : CLI_FAILED, name, "%s",
+                    rc == -ENOMEM ? "out of memory" : store_error(store));
 }
 
 int ctl_outbox(int argc, char **argv)
 {
-    const char *path = CLI_CONFIG;
-    int64_t list = 0;
-    int json = 0;
+    struct wish w = {.path = CLI_CONFIG};
     const struct cli_option options[] = {
-        {"config", CLI_TEXT, &path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
-        {"list", CLI_NUMBER, &list, "N", "show the next N items, in the order of sending", 1,
+        {"config", CLI_TEXT, &w.path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
+        {"list", CLI_NUMBER, &w.list, "N", "show the next N items, in the order of sending", 1,
          1000000},
-        {"json", CLI_FLAG, &json, NULL, "one JSON object on standard output", 0, 0},
+        {"refused", CLI_NUMBER, &w.parked, "N",
+         "show the first N items that the broker refuses for good, and why", 1, 1000000},
+        {"unpark", CLI_FLAG, &w.unpark, NULL, "offer refused items again", 0, 0},
+        {"json", CLI_FLAG, &w.json, NULL, "one JSON object on standard output", 0, 0},
         {0}};
     const struct cli_command command = {
         "outbox", "", 0, "Shows what waits on this gateway for the broker's acknowledgement.",
@@ -157,9 +211,9 @@ int ctl_outbox(int argc, char **argv)
     int code = cli_parse(&command, argc, argv, NULL);
     if (code != CLI_GO)
         return code;
-    if ((code = cli_config(command.name, path, &c)) == CLI_DONE &&
-        (code = cli_store(command.name, c, 0, &store)) == CLI_DONE)
-        code = show(command.name, store, list, json);
+    if ((code = cli_config(command.name, w.path, &c)) == CLI_DONE &&
+        (code = cli_store(command.name, c, w.unpark, &store)) == CLI_DONE)
+        code = show(command.name, store, &w);
     store_close(store);
     config_free(c);
     return code;
