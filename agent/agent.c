@@ -17,20 +17,12 @@
 #include "storage/outbox.h"
 #include "storage/routine.h"
 
-#define CLOCK_SET_MS 1704067200000 /* 2024-01-01: an earlier clock was never set */
 #define PATH_BYTES (CONFIG_TEXT + 32)
 
 int64_t agent_monotonic_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-int64_t agent_unix_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
@@ -92,8 +84,8 @@ static int open_folder(struct agent *a)
 static void tell_replaced(struct agent *a, const struct store_report *report)
 {
     struct alert alert = {
-        .alert = "store_replaced", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
-    alert.time_ms = alert.since_ms = agent_unix_ms();
+        .alert = "store_replaced", .severity = ALERT_CRITICAL, .quality = wall_quality(&a->wall)};
+    alert.time_ms = alert.since_ms = wall_now_ms(&a->wall);
     snprintf(alert.alert_id, sizeof alert.alert_id, "store_replaced-%" PRId64, alert.time_ms);
     snprintf(alert.expected, sizeof alert.expected, "a readable database");
     snprintf(alert.seen, sizeof alert.seen, "%.90s; set aside", report->reason);
@@ -118,7 +110,7 @@ static int open_database(struct agent *a, struct store_report *report)
         log_error("store: %s", why);
         return rc == -EPROTO ? AGENT_FAILED : AGENT_RETRY;
     }
-    rc = outbox_start(a->store, agent_unix_ms() / 1000, &a->epoch);
+    rc = outbox_start(a->store, (int64_t)time(NULL), &a->epoch);
     if (rc < 0) {
         log_error("store: %s: %s", a->database, store_error(a->store));
         return AGENT_RETRY;
@@ -136,6 +128,7 @@ static int open_store(struct agent *a)
     const int rc = open_database(a, &report);
     if (rc != 0)
         return rc;
+    agent_start_clock(a);
     if (journal_create(a->store, wake, a, &a->journal) < 0)
         return AGENT_RETRY;
     journal_limit_history(a->journal, a->config->history_runs);
@@ -149,6 +142,8 @@ static int start_publisher(struct agent *a)
     int rc = publisher_start(a->config, a->database, a->event_fd, &a->publisher);
     if (rc == 0 && a->reloaded)
         rc = publisher_reload(a->publisher, a->reloaded);
+    if (rc == 0)
+        agent_keep_time(a);
     if (rc == 0)
         return 0;
     log_error("publisher: %s", strerror(-rc));
@@ -190,6 +185,7 @@ int agent_reopen(struct agent *a)
         rc = start_publisher(a);
     updater_use_store(a->updater, a->store);
     upkeep_start(&a->upkeep, a->store);
+    wall_use_store(&a->wall, a->store);
     if (report.set_aside[0])
         tell_replaced(a, &report);
     journal_flush(a->journal);
@@ -248,8 +244,8 @@ static int open_models(struct agent *a, char *slots_dir, size_t size)
 static void tell_source_failed(struct agent *a, const struct agent_meter *m)
 {
     struct alert alert = {
-        .alert = "source_failed", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
-    alert.time_ms = alert.since_ms = agent_unix_ms();
+        .alert = "source_failed", .severity = ALERT_CRITICAL, .quality = wall_quality(&a->wall)};
+    alert.time_ms = alert.since_ms = wall_now_ms(&a->wall);
     snprintf(alert.alert_id, sizeof alert.alert_id, "source_failed-%" PRId64, alert.time_ms);
     snprintf(alert.expected, sizeof alert.expected, "readings for meter %.60s",
              m->config->meter.name);
@@ -265,13 +261,12 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
     struct meter_config settings = config->meter;
     int64_t progress = INT64_MIN;
     m->config = config;
-    if (settings.quality == EVENT_CLOCK && agent_unix_ms() < CLOCK_SET_MS)
-        settings.quality = EVENT_UNSET;
     if (meter_create(&settings, updater_engine(a->updater), &sink, &memory, a->shared, &m->meter) <
         0) {
         snprintf(m->failure, sizeof m->failure, "out of memory");
         return -ENOMEM;
     }
+    agent_set_meter_clock(a, m);
     int rc = journal_restore(a->journal, settings.name, m->meter, &progress);
     if (rc < 0)
         log_error("meter %s: what it knew cannot be read: %s", settings.name,
@@ -392,6 +387,8 @@ void agent_stop(struct agent *a)
     journal_destroy(a->journal);
     a->journal = NULL;
     publisher_stop(a->publisher, last);
+    if (a->store)
+        wall_stop(&a->wall, a->store);
     a->publisher = NULL;
     updater_destroy(a->updater);
     store_close(a->store);

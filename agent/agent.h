@@ -19,6 +19,7 @@
 #include "agent/source.h"
 #include "agent/updater.h"
 #include "agent/upkeep.h"
+#include "agent/wall.h"
 #include "storage/store.h"
 
 struct agent_meter {
@@ -30,6 +31,7 @@ struct agent_meter {
     int more; /* the last batch was full: there may be more without the descriptor saying so */
     int poll_index;                /* into the poll set of this turn, -1: none */
     int64_t last_ms, last_mono_ms; /* last reading: its time, and when it came */
+    int sender_time;               /* its readings carry their own time */
     uint64_t bad_input;
 };
 
@@ -56,6 +58,7 @@ struct agent {
     struct agent_meter *meters;
     size_t meter_count;
     struct upkeep upkeep;
+    struct wall wall;
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
     /* Monotonic ms. done_since 0: sources still run; reopen_at: not before, after a damaged
@@ -91,6 +94,12 @@ void agent_reload(struct agent *a);
 int agent_swap(void *context, const struct engine *engine);
 
 int64_t agent_monotonic_ms(void);
-int64_t agent_unix_ms(void);
+
+/* Tells meters and publisher what the clock is worth; about once a second. (clockwork.c) */
+void agent_keep_time(struct agent *a);
+/* For meter m, whose last reading came with its own time or not. */
+void agent_set_meter_clock(struct agent *a, struct agent_meter *m);
+/* At the start, once the store is open. */
+void agent_start_clock(struct agent *a);
 
 #endif

@@ -38,7 +38,7 @@ struct config {
     char username[128], password_file[CONFIG_TEXT], base[128];
     uint16_t broker_port;
     struct config_broker more_brokers[CONFIG_BROKERS - 1]; /* up to the first without a host */
-    int64_t fail_back_ms, expiry_warning_ms;
+    int64_t fail_back_ms, expiry_warning_ms, clock_wait_ms;
     int protocol; /* 0 auto, 4, 5 */
     int keepalive_s;
     char model_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];

@@ -11,7 +11,15 @@
 #define EVENT_UNKNOWN "unknown"
 
 enum event_type { EVENT_ON = 1, EVENT_OFF = 2, EVENT_IDENTIFIED = 3 };
-enum event_quality { EVENT_TRACE = 1, EVENT_CLOCK = 2, EVENT_UNSET = 3 }; /* of time stamps */
+/* Of time stamps: recorded with the reading; by a clock that can be believed; by no clock yet; by none at first, put
+ * right when it was set; counted on from a clock that was lost. */
+enum event_quality {
+    EVENT_TRACE = 1,
+    EVENT_CLOCK = 2,
+    EVENT_UNSET = 3,
+    EVENT_CORRECTED = 4,
+    EVENT_ESTIMATED = 5
+};
 
 struct event {
     enum event_type type;

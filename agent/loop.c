@@ -48,7 +48,7 @@ static void end_source(struct agent *a, struct agent_meter *m)
 /* Takes up to BATCH readings that are due. */
 static void read_meter(struct agent *a, struct agent_meter *m)
 {
-    const int64_t mono = agent_monotonic_ms(), now = agent_unix_ms();
+    const int64_t mono = agent_monotonic_ms(), now = wall_count_ms(&a->wall);
     m->more = 0;
     for (int i = 0; i < BATCH; i++) {
         struct trace_reading r;
@@ -65,6 +65,10 @@ static void read_meter(struct agent *a, struct agent_meter *m)
         } else {
             if (m->last_mono_ms == 0)
                 a->status_dirty = 1;
+            if (m->sender_time != (r.t_ms != now)) {
+                m->sender_time = r.t_ms != now;
+                agent_set_meter_clock(a, m);
+            }
             m->last_ms = r.t_ms;
             m->last_mono_ms = mono;
             /* Backward and impossible readings are counted by the meter. */
@@ -212,6 +216,7 @@ static void tick(struct agent *a, int64_t mono)
     a->tick_at = mono + TICK_MS;
     journal_flush(a->journal);
     check_store(a, mono);
+    agent_keep_time(a);
     upkeep_tick(&a->upkeep, a);
     for (size_t i = 0; i < a->meter_count; i++)
         tick_meter(&a->meters[i], mono);

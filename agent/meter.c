@@ -20,13 +20,14 @@
 #include "agent/identify.h"
 #include "agent/meter_window.h"
 
-#define SAVED_MAGIC 0x6d747231u /* "mtr1" */
+#define SAVED_MAGIC 0x6d747232u /* "mtr2" */
 #define LIMIT_W 1e7f            /* beyond it a reading is damaged */
 
 struct saved {
     uint32_t magic, size;
     uint32_t repeats; /* readings that had the time of the last one: how many of them are in here */
     uint32_t pad;
+    int64_t offset_ms; /* of the wall clock against the times below, when they were saved */
     struct detector detector;
     struct identify identify;
     struct anomaly anomaly;
@@ -46,11 +47,12 @@ struct meter {
     struct meter_memory memory;
     struct meter_window window;
     struct saved saved;
-    int64_t prime_ms;       /* readings up to this time only prime; INT64_MIN: none */
-    uint32_t prime_repeats; /* how many with this very time */
-    int64_t last_ms;        /* of the last reading, primed or not; INT64_MIN: none */
-    int64_t tick_ms;        /* the first tick; INT64_MIN: none */
-    struct routine routine; /* of the run in progress; runs = 0: nothing learned */
+    enum event_quality quality; /* of times that go out now */
+    int64_t prime_ms;           /* readings up to this time only prime; INT64_MIN: none */
+    uint32_t prime_repeats;     /* how many with this very time */
+    int64_t last_ms;            /* of the last reading, primed or not; INT64_MIN: none */
+    int64_t tick_ms;            /* the first tick; INT64_MIN: none */
+    struct routine routine;     /* of the run in progress; runs = 0: nothing learned */
     struct meter_status status;
 };
 
@@ -88,6 +90,7 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
         return -ENOMEM;
     m->shared = shared;
     m->config = *config;
+    m->quality = config->quality;
     m->detection =
         (struct detector_config){config->on_w,       config->off_w,      config->min_on_ms,
                                  config->min_off_ms, config->silence_ms, config->max_gap_ms};
@@ -131,6 +134,19 @@ static void recall(struct meter *m)
     snprintf(m->routine.appliance, sizeof(m->routine.appliance), "%s", name);
 }
 
+/* Times of an earlier life, by its own count, become those of this one. */
+static void shift(struct saved *s, int64_t offset_ms)
+{
+    const int64_t by = s->offset_ms - offset_ms;
+    struct anomaly_open *open[] = {&s->anomaly.left_on, &s->anomaly.power, &s->anomaly.silent};
+    s->detector.last_ms += by;
+    s->detector.since_ms += by;
+    s->detector.start_ms += by;
+    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
+        open[i]->since_ms += by;
+    s->offset_ms = offset_ms;
+}
+
 /* Takes saved bytes over when they are sound. 0 or -EBADMSG. */
 static int load_saved(struct meter *m, const void *state, int state_bytes)
 {
@@ -142,6 +158,7 @@ static int load_saved(struct meter *m, const void *state, int state_bytes)
         identify_check(&s.identify) || anomaly_check(&s.anomaly))
         return -EBADMSG;
     uint32_t meter = m->saved.anomaly.meter;
+    shift(&s, m->saved.offset_ms);
     m->saved = s;
     m->saved.anomaly.meter = meter;
     if (model_of(m))
@@ -154,6 +171,7 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
 {
     struct detector *d = &m->saved.detector;
     m->prime_repeats = UINT32_MAX;
+    progress_ms -= m->saved.offset_ms; /* 0 for recorded readings */
     if (load_saved(m, state, state_bytes) == 0) {
         if (d->started && d->last_ms == progress_ms)
             m->prime_repeats = m->saved.repeats;
@@ -163,7 +181,9 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
         /* bytes of another version: what the history knows of the run is enough to end it */
         d->started = d->on = 1;
         d->last_ms = progress_ms;
-        d->start_ms = open->start_ms < progress_ms ? open->start_ms : progress_ms;
+        d->start_ms = open->start_ms - m->saved.offset_ms;
+        if (d->start_ms > progress_ms)
+            d->start_ms = progress_ms;
         d->energy_wms = open->energy_wh * 3600000.0;
         d->covered_ms = d->last_ms - d->start_ms;
         d->peak_w = open->peak_w;
@@ -189,6 +209,23 @@ static void begin_outcome(struct meter *m)
     o->state_bytes = 0;
 }
 
+/* From the meter's own time to the wall clock's. */
+static void stamp(struct meter *m, struct outcome *o)
+{
+    const int64_t offset = m->saved.offset_ms;
+    for (int i = 0; i < o->alert_count; i++) {
+        o->alerts[i].quality = m->quality;
+        o->alerts[i].time_ms += offset;
+        o->alerts[i].since_ms += offset;
+    }
+    for (int i = 0; i < o->event_count; i++) {
+        o->events[i].time_ms += offset;
+        o->events[i].start_ms += offset;
+        o->events[i].end_ms += o->events[i].end_ms ? offset : 0;
+    }
+    o->progress_ms += o->progress_ms ? offset : 0;
+}
+
 /* Hands the outcome over when there is one. The sink answers for it from then on: it stores,
  * queues, or counts it lost. */
 static void end_outcome(struct meter *m)
@@ -199,8 +236,7 @@ static void end_outcome(struct meter *m)
     o->progress_ms = m->saved.detector.started ? m->saved.detector.last_ms : 0;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
-    for (int i = 0; i < o->alert_count; i++)
-        o->alerts[i].quality = m->config.quality;
+    stamp(m, o);
     m->status.events += (uint64_t)o->event_count;
     m->sink.commit(m->sink.context, o);
 }
@@ -220,7 +256,7 @@ static void add_event(struct meter *m, enum event_type type, const struct detect
     e->type = type;
     snprintf(e->appliance, sizeof(e->appliance), "%s", m->saved.identify.name);
     e->confidence = m->saved.identify.confidence;
-    e->quality = m->config.quality;
+    e->quality = m->quality;
     e->model = model_of(m) ? model_of(m)->version : 0;
     e->start_ms = run->start_ms;
     e->energy_wh = run->energy_wh;
@@ -374,6 +410,27 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
     return 0;
 }
 
+void meter_checkpoint(struct meter *m)
+{
+    struct outcome *o = &m->shared->outcome;
+    if (!m->saved.detector.started)
+        return;
+    begin_outcome(m);
+    o->progress_ms = m->saved.detector.last_ms;
+    o->state = &m->saved;
+    o->state_bytes = (int)sizeof(m->saved);
+    stamp(m, o);
+    m->sink.commit(m->sink.context, o);
+}
+
+void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality quality)
+{
+    if (is_trace(m))
+        return;
+    m->saved.offset_ms = offset_ms;
+    m->quality = quality;
+}
+
 void meter_tick(struct meter *m, int64_t now_ms)
 {
     struct detector *d = &m->saved.detector;
@@ -427,7 +484,7 @@ void meter_get_status(const struct meter *m, struct meter_status *out)
     snprintf(out->appliance, sizeof(out->appliance), "%s", m->saved.identify.name);
     out->confidence = m->saved.identify.confidence;
     out->on = m->saved.detector.on;
-    out->last_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms;
+    out->last_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
     out->samples = m->window.samples;
     out->inferences = m->window.inferences;
     out->memory_bytes = sizeof(*m) + m->window.bytes;

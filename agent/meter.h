@@ -60,6 +60,14 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
  * that was set: the run ends ("gap") and time begins anew. */
 int meter_reading(struct meter *m, int64_t t_ms, float watts);
 
+/* For a live meter whose readings are counted by the monotonic clock: what is added to its times when they go out, and
+ * how good they are then. The clock may be set while a run lasts: its length stays right, and so do the stamps of what
+ * follows. */
+void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality quality);
+
+/* Hands the state alone to the sink: after the clock was set, so that a restart finds times by the new one. */
+void meter_checkpoint(struct meter *m);
+
 /* The passing of time without readings (silence): now in the readings' time scale. For live meters;
  * recorded readings tell their silences themselves, so that a replay does not depend on who ticks
  * when. */

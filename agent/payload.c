@@ -13,9 +13,11 @@
 #define SECONDS 1000.0
 #define CONFIDENCE 10000.0
 
-static const char *quality_text(enum event_quality quality)
+const char *payload_quality(enum event_quality quality)
 {
-    return quality == EVENT_TRACE ? "trace" : quality == EVENT_CLOCK ? "clock" : "unset";
+    static const char *const texts[] = {"unset", "trace",     "clock",
+                                        "unset", "corrected", "estimated"};
+    return (size_t)quality < sizeof texts / sizeof texts[0] ? texts[quality] : "unset";
 }
 
 static double within(double value, double low, double high)
@@ -32,7 +34,7 @@ char *payload_event(const char *meter, const struct event *e, int64_t run)
     rc |= json_text(o, "appliance", e->appliance[0] ? e->appliance : EVENT_UNKNOWN);
     rc |= json_number(o, "confidence", within(e->confidence, 0, 1), CONFIDENCE);
     rc |= json_integer(o, "time", e->time_ms);
-    rc |= json_text(o, "time_quality", quality_text(e->quality));
+    rc |= json_text(o, "time_quality", payload_quality(e->quality));
     rc |= json_unsigned(o, "model", e->model);
     rc |= json_integer(o, "run", run);
     rc |= json_number(o, "power", e->power_w, WATTS);
@@ -60,7 +62,7 @@ char *payload_alert(const char *meter, const struct alert *a)
     rc |= json_text(o, "appliance", a->appliance);
     rc |= json_integer(o, "time", a->time_ms);
     rc |= json_integer(o, "since", a->since_ms);
-    rc |= json_text(o, "time_quality", quality_text(a->quality));
+    rc |= json_text(o, "time_quality", payload_quality(a->quality));
     rc |= json_text(o, "expected", a->expected);
     rc |= json_text(o, "seen", a->seen);
     rc |= json_number(o, "value", a->value, 1000.0);

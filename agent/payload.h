@@ -14,6 +14,9 @@
 char *payload_event(const char *meter, const struct event *e, int64_t run);
 char *payload_alert(const char *meter, const struct alert *a);
 
+/* "trace", "clock", ... (SPEC 4.2). */
+const char *payload_quality(enum event_quality quality);
+
 /* Body of a report on a model. state: active, refused, rolled_back. reason: "" unless refused. */
 char *payload_report(const char *state, uint32_t version, uint32_t from_version, const char *name,
                      const char *reason, int64_t time_ms);

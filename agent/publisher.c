@@ -121,9 +121,14 @@ int publisher_reload(struct publisher *p, const struct config *config)
     return 0;
 }
 
-void publisher_set_clock(struct publisher *p, int known, int64_t floor_s)
+void publisher_set_clock(struct publisher *p, int known, int64_t floor_s, int hold)
 {
     pthread_mutex_lock(&p->lock);
+    if (p->hold && !hold) {
+        p->work = 1;
+        wake_thread(p);
+    }
+    p->hold = hold;
     p->clock_known = known;
     p->floor_s = floor_s;
     pthread_mutex_unlock(&p->lock);

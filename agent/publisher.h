@@ -43,8 +43,9 @@ void publisher_stop(struct publisher *p, const char *last_status);
 /* [broker] of a configuration that was read again (copied); looks at the files, too. -ENOMEM. */
 int publisher_reload(struct publisher *p, const struct config *config);
 
-/* Whether the clock can be believed; see link_set_clock. */
-void publisher_set_clock(struct publisher *p, int known, int64_t floor_s);
+/* Whether the clock can be believed; see link_set_clock. hold: nothing of the outbox is sent, since its times may still
+ * change. */
+void publisher_set_clock(struct publisher *p, int known, int64_t floor_s, int hold);
 
 /* Something was appended to the outbox. */
 void publisher_wake(struct publisher *p);

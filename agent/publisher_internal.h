@@ -51,7 +51,7 @@ struct publisher {
     pthread_cond_t changed;
     struct link *link;     /* made and destroyed by the thread; link_wake by others */
     struct config *handed; /* by publisher_reload */
-    int clock_known;
+    int clock_known, hold;
     int64_t floor_s;
     int stopping, work, changed_retained[PUBLISHER_RETAINED];
     char *retained[PUBLISHER_RETAINED];

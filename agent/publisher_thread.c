@@ -315,10 +315,11 @@ static int turn(struct publisher *p, int stopping)
     if (p->work)
         drain_wake(p->drain);
     p->work = 0;
+    const int hold = p->hold;
     pthread_mutex_unlock(&p->lock);
     publish_own(p);
     int rc = 0;
-    if (p->up && !stopping)
+    if (p->up && !stopping && !hold)
         rc = drain_fill(p->drain, p->link, now);
     if (rc == 0)
         rc = drain_commit(p->drain, now, stopping);

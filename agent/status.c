@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/json.h"
+#include "agent/payload.h"
 #include "storage/outbox.h"
 
 static const char *const types[] = {"", "replay", "stdin", "sim"};
@@ -79,7 +80,8 @@ static int add_all(struct agent *a, cJSON *root, const char *state)
     rc |= json_text(root, "device", a->config->device);
     rc |= json_text(root, "agent", NILM_VERSION);
     rc |= json_integer(root, "epoch", a->epoch);
-    rc |= json_integer(root, "time", agent_unix_ms());
+    rc |= json_integer(root, "time", wall_now_ms(&a->wall));
+    rc |= json_text(root, "time_quality", payload_quality(wall_quality(&a->wall)));
     rc |= add_model(a, root);
     rc |= add_meters(a, root);
     rc |= add_outbox(a, root);

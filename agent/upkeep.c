@@ -33,11 +33,10 @@ static void fill(struct alert *alert, const struct agent *a, enum upkeep_kind ki
     memset(alert, 0, sizeof *alert);
     snprintf(alert->alert, sizeof alert->alert, "%s", kinds[kind].alert);
     alert->severity = ALERT_WARNING;
-    alert->quality = EVENT_CLOCK;
-    alert->time_ms = alert->since_ms = agent_unix_ms();
+    alert->quality = wall_quality(&a->wall);
+    alert->time_ms = alert->since_ms = wall_now_ms(&a->wall);
     snprintf(alert->alert_id, sizeof alert->alert_id, "%s-%d-%" PRId64,
              kind == UPKEEP_REFUSED ? "credentials" : "certificate", (int)kind, id);
-    (void)a;
 }
 
 static void note(struct upkeep *u, struct agent *a, enum upkeep_kind kind, int64_t raised)
@@ -65,15 +64,15 @@ static void print_day(int64_t unix_s, char *text, size_t size)
         snprintf(text, size, "%" PRId64, unix_s);
 }
 
-/* end_s 0: not known now, so nothing changes. */
+/* end_s 0, or no clock: not known now, so nothing changes. */
 static void check_expiry(struct upkeep *u, struct agent *a, enum upkeep_kind kind, int64_t end_s,
                          int64_t warning_s)
 {
     struct alert alert;
     char day[40];
-    if (end_s <= 0)
+    if (end_s <= 0 || !a->wall.known)
         return;
-    const int64_t left = end_s - agent_unix_ms() / 1000;
+    const int64_t left = end_s - wall_now_ms(&a->wall) / 1000;
     if (u->raised[kind] && (u->raised[kind] != end_s || left >= warning_s))
         clear(u, a, kind);
     if (left >= warning_s || u->raised[kind])
@@ -97,7 +96,7 @@ static void check_refused(struct upkeep *u, struct agent *a, const char *reason)
         clear(u, a, UPKEEP_REFUSED);
     if (u->raised[UPKEEP_REFUSED] || !reason[0])
         return;
-    const int64_t now_s = agent_unix_ms() / 1000;
+    const int64_t now_s = wall_now_ms(&a->wall) / 1000;
     fill(&alert, a, UPKEEP_REFUSED, now_s);
     snprintf(alert.expected, sizeof alert.expected, "%.100s that the broker accepts",
              kinds[UPKEEP_REFUSED].what);

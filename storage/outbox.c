@@ -121,10 +121,21 @@ static uint32_t checksum(int64_t seq, int64_t epoch, int64_t kind, int64_t creat
     return crc32_text(crc, body, body_bytes);
 }
 
+uint32_t outbox_checksum(const struct outbox_item *item)
+{
+    return checksum((int64_t)item->seq, item->epoch, (int64_t)item->kind, item->created_ms,
+                    item->channel, item->body, item->body_bytes);
+}
+
+int64_t outbox_size(const struct outbox_item *item)
+{
+    return (int64_t)(item->body_bytes + strlen(item->channel) + OUTBOX_OVERHEAD_BYTES);
+}
+
 int outbox_insert(struct store *s, struct outbox_state *state, const struct outbox_item *item,
                   uint64_t *seq)
 {
-    int64_t size = (int64_t)(item->body_bytes + strlen(item->channel) + OUTBOX_OVERHEAD_BYTES);
+    int64_t size = outbox_size(item);
     sqlite3_stmt *q = store_statement(
         s, OUTBOX_INSERT,
         "INSERT INTO outbox (seq, epoch, kind, priority, created_ms, age_ms, size, channel, body,"

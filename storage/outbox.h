@@ -106,6 +106,11 @@ int outbox_park(struct store *s, uint64_t seq, const char *reason);
  * -errno. */
 int outbox_unpark(struct store *s);
 
+/* Changes bodies of waiting items from number from_seq on, in one transaction. Only for items that were never sent: what
+ * was must not change. rewrite puts a new body (malloc) into *out, or leaves it NULL; 0 or -errno, which ends all. */
+typedef int outbox_rewriter(void *context, const char *body, char **out);
+int outbox_rewrite(struct store *s, uint64_t from_seq, outbox_rewriter *rewrite, void *context);
+
 struct outbox_parked {
     uint64_t seq;
     enum outbox_kind kind;

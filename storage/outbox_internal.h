@@ -21,6 +21,10 @@ struct outbox_state { /* the row of table outbox_state */
 int outbox_read_state(struct store *s, struct outbox_state *state);
 int outbox_write_state(struct store *s, const struct outbox_state *state);
 
+/* Of a stored item: its check sum, and its bytes as counted for the cap. */
+uint32_t outbox_checksum(const struct outbox_item *item);
+int64_t outbox_size(const struct outbox_item *item);
+
 /* Inserts an item under the next number and counts it. */
 int outbox_insert(struct store *s, struct outbox_state *state, const struct outbox_item *item,
                   uint64_t *seq);

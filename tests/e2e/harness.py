@@ -104,6 +104,19 @@ class Pki:
                       "-days", str(days), "-extfile", ext, "-out", cert)
         return cert
 
+    def expired(self, csr, cert):
+        """Signs a request as a certificate that ended yesterday ("openssl ca" alone sets dates in the past)."""
+        work, dates = self.path("expired.d"), [time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() - 86400 * d)) for d in (10, 1)]
+        os.makedirs(work, exist_ok=True)
+        for name, text in (("index", ""), ("serial", "01\n"), ("conf", f"[ca]\ndefault_ca=d\n[d]\ndatabase={work}/index\nserial={work}/serial\n"
+                           f"new_certs_dir={work}\ndefault_md=sha256\npolicy=p\nunique_subject=no\nx509_extensions=e\n[p]\ncommonName=supplied\n"
+                           "[e]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n")):
+            with open(os.path.join(work, name), "w") as f:
+                f.write(text)
+        self._openssl("ca", "-batch", "-config", os.path.join(work, "conf"), "-cert", self.ca, "-keyfile", self.ca_key, "-in", self.path(csr),
+                      "-notext", "-startdate", dates[0], "-enddate", dates[1], "-out", cert)
+        return dates[1]
+
     def issue(self, name, extension="extendedKeyUsage=clientAuth", days=200):
         cert, key, csr = self.path(name + ".pem"), self.path(name + ".key"), self.path(name + ".csr")
         self._openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
