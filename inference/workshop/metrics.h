@@ -77,8 +77,8 @@ void metrics_add(struct metrics *m, const float *probabilities, uint32_t truth);
  * confusion, bins and losses of one class stay 0. Not to be mixed with metrics_add. 0, -ENOMEM. */
 int metrics_add_set(struct metrics *m, const float *probabilities, uint32_t truth);
 
-/* After metrics_finish, which has chosen each class's threshold for the best F1 on these windows:
- * other thresholds [class_count], as chosen elsewhere. */
+/* After metrics_finish, which has set each class's threshold to half of the best F1 that it can
+ * have on these windows: other thresholds [class_count], as chosen elsewhere. */
 void metrics_use_thresholds(struct metrics *m, const float *thresholds);
 
 /* Computes the doubles; once, after the last metrics_add. */

@@ -215,7 +215,7 @@ static int lay(const struct mix *m, const struct mix_load *l, float *watts, uint
 #define NEAR 6.0       /* samples before and behind a run that are near it ... */
 #define NEAR_SHARE 0.2 /* ... and this part of the run */
 #define MOST_LOADS 7u  /* with an output ... */
-#define MOST_OTHERS 4u /* ... without one ... */
+#define MOST_OTHERS 5u /* ... without one ... */
 #define MOST_MADE 3u   /* ... and that never were: fewer than so many each */
 
 static double stretch_of(struct net_random *r, float by)

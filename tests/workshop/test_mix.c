@@ -277,12 +277,12 @@ static void test_rule_without_a_run(void **state)
 /* --- figures of sets --- */
 
 /* Class 0: right, wrong, right in the order of its probability: average precision (1 + 2/3) / 2,
- * best F1 0.8 from 0.6 down. */
+ * best F1 0.8 from 0.6 down, so the threshold is 0.4 (SPEC 7.26.3). */
 static void test_metrics_of_sets(void **state)
 {
-    const float p[5][2] = {{0.9f, 0.1f}, {0.7f, 0.1f}, {0.6f, 0.2f}, {0.2f, 0.1f}, {0.1f, 0.1f}};
+    const float p[5][2] = {{0.9f, 0.1f}, {0.7f, 0.1f}, {0.6f, 0.6f}, {0.2f, 0.1f}, {0.1f, 0.1f}};
     const uint32_t truth[5] = {1, 0, 1 | 2, 0, 0};
-    const float other[2] = {0.8f, 0.5f};
+    const float other[2] = {0.8f, 0.9f};
     struct metrics *m;
 
     (void)state;
@@ -292,10 +292,12 @@ static void test_metrics_of_sets(void **state)
     metrics_finish(m);
     assert_true(fabs(m->classes[0].average_precision - (1.0 + 2.0 / 3.0) / 2.0) < 1e-9);
     assert_true(fabs(m->classes[0].f1 - 0.8) < 1e-9);
-    assert_true(m->classes[0].threshold > 0.2 && m->classes[0].threshold <= 0.6);
+    assert_true(m->classes[0].threshold == 0.4 && m->classes[1].threshold == 0.5);
+    assert_true(fabs(m->classes[0].best_f1 - 0.8) < 1e-9);
+    assert_true(m->classes[0].best_threshold > 0.2 && m->classes[0].best_threshold <= 0.6);
     assert_true(m->classes[1].f1 == 1.0 && m->classes[1].average_precision == 1.0);
     assert_true(fabs(m->f1_macro - 0.9) < 1e-9 && fabs(m->accuracy - 0.9) < 1e-9);
-    assert_true(fabs(m->on_f1_macro - 0.4) < 1e-9); /* at 0.5 the second is never called */
+    assert_true(fabs(m->on_f1_macro - 0.9) < 1e-9);
     assert_true(m->classes[0].prevalence == 0.4);
     metrics_use_thresholds(m, other);
     assert_true(fabs(m->classes[0].f1 - 2.0 / 3.0) < 1e-9 && m->classes[1].f1 == 0.0);
