@@ -328,6 +328,29 @@ static int command_forget(void *context, const char *meter, const char *applianc
     return count;
 }
 
+/* Signed, of this device, and never twice. */
+static int command_label(void *context, const struct label_order *order, const char *key_id,
+                         const char *signature, char *why, size_t why_size)
+{
+    struct agent *a = context;
+    struct label_order mine = *order;
+    const int64_t now = agent_unix_ms();
+    int runs = 0;
+    mine.device = a->config->device;
+    if (!a->config->model_keys[0]) {
+        snprintf(why, why_size, "label: no key ring is configured ([model] keys)");
+        return -ENOKEY;
+    }
+    int rc = label_verify(&mine, a->config->model_keys, key_id, signature, why, why_size);
+    if (rc == 0)
+        rc = label_take_time(a->store, &mine, now >= CLOCK_SET_MS ? now : 0, why, why_size);
+    if (rc == 0)
+        rc = label_apply(a->store, &mine, &runs, why, why_size);
+    if (rc == 0)
+        log_info("command: \"%s\" is %s now, in %d run(s)", mine.what, mine.name, runs);
+    return rc < 0 ? rc : runs;
+}
+
 /* ---- all together ---- */
 
 static void open_control(struct agent *a)
@@ -348,7 +371,7 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     a->signal_fd = signal_fd;
     a->lock_fd = -1;
     a->commands =
-        (struct command_target){a, status_command, status_models, command_rollback, command_forget};
+        (struct command_target){a, status_command, status_models, command_rollback, command_forget, command_label};
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0)
         return AGENT_RETRY;

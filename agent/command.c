@@ -11,6 +11,8 @@
 struct request {
     char id[COMMAND_ID_BYTES];
     const char *command, *meter, *appliance;
+    const char *load, *name, *key, *signature; /* of label */
+    int64_t time_ms;
 };
 
 static char *reply(const char *id, const char *command, const char *error, cJSON *result)
@@ -47,12 +49,40 @@ static int take_text(const cJSON *item, size_t max, const char **out, char *erro
     return 0;
 }
 
+/* An integer of a time, exact in a double until the year 287396. */
+static int take_time(const cJSON *item, int64_t *out, char *error)
+{
+    double value = cJSON_IsNumber(item) ? item->valuedouble : 0;
+    if (!(value >= 1 && value <= 9007199254740991.0) || value != (double)(int64_t)value || *out) {
+        snprintf(error, ERROR_BYTES, "time: expected one time in Unix milliseconds");
+        return -EINVAL;
+    }
+    *out = (int64_t)value;
+    return 0;
+}
+
+/* The members that only label has. 1: none of them. */
+static int take_label(const cJSON *item, struct request *r, char *error)
+{
+    if (strcmp(item->string, "load") == 0)
+        return take_text(item, 63, &r->load, error);
+    if (strcmp(item->string, "name") == 0)
+        return take_text(item, 63, &r->name, error);
+    if (strcmp(item->string, "key") == 0)
+        return take_text(item, PKI_KEY_ID_BYTES - 1, &r->key, error);
+    if (strcmp(item->string, "signature") == 0)
+        return take_text(item, LABEL_SIGNATURE_HEX - 1, &r->signature, error);
+    return strcmp(item->string, "time") == 0 ? take_time(item, &r->time_ms, error) : 1;
+}
+
 static int take_members(const cJSON *root, struct request *r, char *error)
 {
     const char *id = NULL;
     for (const cJSON *item = root->child; item; item = item->next) {
-        int rc = 0;
-        if (strcmp(item->string, "id") == 0) {
+        int rc = take_label(item, r, error);
+        if (rc < 1) {
+            /* taken, or wrong */
+        } else if (strcmp(item->string, "id") == 0) {
             rc = take_text(item, COMMAND_ID_BYTES - 1, &id, error);
             if (rc == 0)
                 snprintf(r->id, sizeof r->id, "%s", id);
@@ -64,7 +94,8 @@ static int take_members(const cJSON *root, struct request *r, char *error)
             rc = take_text(item, 63, &r->appliance, error);
         } else {
             snprintf(error, ERROR_BYTES,
-                     "unknown member \"%.60s\"; expected id, command, meter, appliance",
+                     "unknown member \"%.60s\"; expected id, command, meter, appliance, or those "
+                     "of label",
                      item->string);
             rc = -EINVAL;
         }
@@ -92,11 +123,35 @@ static int run_forget(const struct command_target *t, const struct request *r, c
     return json_integer(*result, "forgotten", count);
 }
 
+static int run_label(const struct command_target *t, const struct request *r, cJSON **result,
+                     char *error)
+{
+    const struct label_order order = {
+        .time_ms = r->time_ms, .meter = r->meter, .what = r->load, .name = r->name};
+    if (!r->load || !r->name || !r->time_ms || !r->key || !r->signature || r->appliance) {
+        snprintf(error, ERROR_BYTES,
+                 "label: expected load, name, time, key, signature, and perhaps meter");
+        return -EINVAL;
+    }
+    const int count = t->label(t->context, &order, r->key, r->signature, error, ERROR_BYTES);
+    if (count < 0)
+        return count;
+    *result = cJSON_CreateObject();
+    return json_integer(*result, "runs", count);
+}
+
 static int run(const struct command_target *t, const struct request *r, cJSON **result, char *error)
 {
     snprintf(error, ERROR_BYTES, "out of memory"); /* unless told otherwise */
+    if (strcmp(r->command, "label") != 0 &&
+        (r->load || r->name || r->key || r->signature || r->time_ms)) {
+        snprintf(error, ERROR_BYTES, "load, name, time, key and signature belong to label only");
+        return -EINVAL;
+    }
     if (strcmp(r->command, "forget") == 0)
         return run_forget(t, r, result, error);
+    if (strcmp(r->command, "label") == 0)
+        return run_label(t, r, result, error);
     if (r->meter || r->appliance) {
         snprintf(error, ERROR_BYTES, "%s: does not belong to %s", r->meter ? "meter" : "appliance",
                  r->command);
@@ -114,9 +169,10 @@ static int run(const struct command_target *t, const struct request *r, cJSON **
             return rc;
         *result = t->models(t->context);
     } else {
-        snprintf(error, ERROR_BYTES,
-                 "command: unknown \"%s\"; expected ping, status, models, rollback or forget",
-                 r->command);
+        snprintf(
+            error, ERROR_BYTES,
+            "command: unknown \"%s\"; expected ping, status, models, rollback, forget or label",
+            r->command);
         return -EINVAL;
     }
     return *result ? 0 : -ENOMEM;

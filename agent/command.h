@@ -8,6 +8,8 @@
 #include <cjson/cJSON.h>
 #include <stddef.h>
 
+#include "agent/label.h"
+
 #define COMMAND_MAX_BYTES 4096u
 #define COMMAND_ID_BYTES 65
 
@@ -21,6 +23,10 @@ struct command_target {
     /* appliance NULL: all of the meter. Returns the number of routines forgotten, or -errno. */
     int (*forget)(void *context, const char *meter, const char *appliance, char *why,
                   size_t why_size);
+    /* A signed order to name a load or to correct a run; the order's device is not set. Returns the
+     * number of runs renamed, or -errno. */
+    int (*label)(void *context, const struct label_order *order, const char *key_id,
+                 const char *signature, char *why, size_t why_size);
 };
 
 /* Runs the command in text (bytes bytes, any). Returns the reply (free()), NULL when memory is

@@ -32,6 +32,7 @@ struct event {
     int64_t start_ms;         /* of the run */
     int64_t end_ms;           /* off only */
     double energy_wh, peak_w; /* of the run so far */
+    double up_w, down_w;      /* off: first and last step of the run, positive; 0: not known */
     char end_reason[16];      /* off: "off", "gap", "stop" */
 };
 

@@ -9,8 +9,10 @@
 
 #include "agent/log.h"
 #include "agent/payload.h"
+#include "agent/place_store.h"
 #include "storage/history.h"
 #include "storage/outbox.h"
+#include "storage/places.h"
 
 #define TRIM_EVERY 256 /* runs ended between two trims of the history */
 
@@ -104,11 +106,14 @@ static int write_outcome(struct journal *j, const struct outcome *o, int64_t cre
 {
     int rc = 0;
     for (int i = 0; i < o->event_count && rc == 0; i++) {
+        struct event e = o->events[i];
         int64_t run = 0;
-        rc = write_run(j, o->meter, &o->events[i], &run);
+        rc = place_store_take(j->store, o->meter, &e); /* may know a better name */
+        if (rc == 0)
+            rc = write_run(j, o->meter, &e, &run);
         if (rc < 0)
             break;
-        char *body = payload_event(o->meter, &o->events[i], run);
+        char *body = payload_event(o->meter, &e, run);
         rc = append(j, OUTBOX_EVENT, o->meter, body, created_ms);
         free(body);
     }
@@ -135,6 +140,8 @@ static void trim_history(struct journal *j, const struct outcome *o)
     j->runs_ended = 0;
     if (history_trim(j->store, j->max_runs) < 0)
         log_warning("history: cannot be trimmed: %s", store_error(j->store));
+    if (places_trim(j->store, PLACE_STORE_RUNS, PLACE_STORE_HOURS) < 0)
+        log_warning("places: cannot be trimmed: %s", store_error(j->store));
 }
 
 /* Errors that a retry cannot cure: the item itself is at fault. */

@@ -203,6 +203,12 @@ static int read_run(struct store *s, int64_t id, struct history_run *run)
     return rc;
 }
 
+int history_read(struct store *s, int64_t id, struct history_run *out)
+{
+    store_clear(s);
+    return read_run(s, id, out);
+}
+
 int history_label(struct store *s, int64_t id, const char *appliance)
 {
     struct history_run run;

@@ -42,6 +42,9 @@ typedef int history_visit(void *context, const struct history_run *run);
 int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *meter,
                  const char *appliance, int limit, history_visit *visit, void *context);
 
+/* A run by its id. -ENOENT. */
+int history_read(struct store *s, int64_t id, struct history_run *out);
+
 /* Renames the appliance of one run (a correction). -ENOENT. */
 int history_label(struct store *s, int64_t id, const char *appliance);
 

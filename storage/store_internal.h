@@ -73,6 +73,21 @@ enum store_statement_id { /* one slot of the cache each */
                           CONSUMER_RANGES,
                           CONSUMER_GAPS,
                           CONSUMER_ITEMS,
+                          PLACES_GET,
+                          PLACES_PUT,
+                          PLACES_LIST,
+                          PLACES_PUT_RUN,
+                          PLACES_GET_RUN,
+                          PLACES_RUNS_OF,
+                          PLACES_MOVE_RUNS,
+                          PLACES_GET_HABIT,
+                          PLACES_PUT_HABIT,
+                          PLACES_FORGET_HABIT,
+                          PLACES_LIST_HABITS,
+                          PLACES_PUT_CELLS,
+                          PLACES_LIST_CELLS,
+                          PLACES_TRIM_RUNS,
+                          PLACES_TRIM_CELLS,
                           STORE_STATEMENTS
 };
 

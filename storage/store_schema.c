@@ -52,16 +52,29 @@ static const char step_1[] =
 static const char step_2[] = "ALTER TABLE outbox ADD COLUMN crc INTEGER;"
                              "ALTER TABLE run ADD COLUMN crc INTEGER;";
 
+/* What was learned of the place of a meter (places.h). */
+static const char step_3[] =
+    "CREATE TABLE place (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    "CREATE TABLE place_run (meter TEXT NOT NULL, start_ms INTEGER NOT NULL, number INTEGER NOT "
+    "NULL,"
+    " data BLOB NOT NULL, PRIMARY KEY (meter, start_ms)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX place_run_number ON place_run (meter, number, start_ms);"
+    "CREATE TABLE place_habit (meter TEXT NOT NULL, appliance TEXT NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (meter, appliance)) STRICT;"
+    "CREATE TABLE place_cells (meter TEXT NOT NULL, hour INTEGER NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (meter, hour)) STRICT;";
+
 /* Step i + 1 takes a database from schema i to i + 1; a new file runs through all of them. The
  * schema version is the number of steps. A new step goes to the end, and a file of the version
  * before it into tests/storage/test_migrate.c. */
-static const char *const steps[] = {step_1, step_2};
+static const char *const steps[] = {step_1, step_2, step_3};
 
 #define SCHEMA_VERSION ((int)(sizeof steps / sizeof steps[0]))
 
 /* Those that stay small whatever waits; outbox and run grow. */
 static const char *const small_tables[] = {"value",          "outbox_state", "gap",
-                                           "meter_progress", "meter_state",  "routine"};
+                                           "meter_progress", "meter_state",  "routine",
+                                           "place",          "place_habit"};
 
 int store_schema_version(void)
 {

@@ -10,6 +10,8 @@
 int ctl_status(int argc, char **argv);
 int ctl_events(int argc, char **argv);
 int ctl_label(int argc, char **argv);
+int ctl_places(int argc, char **argv);
+int ctl_unknown(int argc, char **argv);
 int ctl_outbox(int argc, char **argv);
 int ctl_models(int argc, char **argv);
 /* On the gateway, also before there is a configuration. */

@@ -1,6 +1,5 @@
-/* events.c - nilmctl events and label: runs of appliances in the local history. */
+/* events.c - nilmctl events: runs of appliances in the local history. */
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -120,47 +119,6 @@ int ctl_events(int argc, char **argv)
     }
 out:
     cJSON_Delete(out);
-    store_close(store);
-    config_free(c);
-    return code;
-}
-
-int ctl_label(int argc, char **argv)
-{
-    const char *path = CLI_CONFIG, *words[2];
-    const struct cli_option options[] = {
-        {"config", CLI_TEXT, &path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
-        {0}};
-    const struct cli_command command = {
-        "label", "RUN NAME", 2,
-        "Corrects the appliance of one run in the history (RUN is its number in `nilmctl events`).",
-        options};
-    struct config *c = NULL;
-    struct store *store = NULL;
-    int code = cli_parse(&command, argc, argv, words);
-    if (code != CLI_GO)
-        return code;
-    int64_t id = 0;
-    int end = 0;
-    if (sscanf(words[0], "%18" SCNd64 "%n", &id, &end) != 1 || words[0][end] != '\0' || id < 1)
-        return cli_fail(CLI_USAGE, command.name, "\"%s\": expected the number of a run", words[0]);
-    for (const char *p = words[1]; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127)
-            return cli_fail(CLI_USAGE, command.name, "the name has a control character");
-    if (words[1][0] == '\0' || strlen(words[1]) >= HISTORY_NAME_BYTES)
-        return cli_fail(CLI_USAGE, command.name, "a name of 1 to %u bytes is expected",
-                        HISTORY_NAME_BYTES - 1);
-    if ((code = cli_config(command.name, path, &c)) == CLI_DONE &&
-        (code = cli_store(command.name, c, 1, &store)) == CLI_DONE) {
-        int rc = history_label(store, id, words[1]);
-        if (rc == -ENOENT)
-            code = cli_fail(CLI_FAILED, command.name, "there is no run %lld", (long long)id);
-        else if (rc != 0)
-            code = cli_fail(rc == -EBUSY ? CLI_RETRY : CLI_FAILED, command.name, "%s",
-                            store_error(store));
-        else
-            printf("run %lld is %s now\n", (long long)id, words[1]);
-    }
     store_close(store);
     config_free(c);
     return code;

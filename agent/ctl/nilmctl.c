@@ -12,7 +12,9 @@ static const struct {
 } commands[] = {
     {"status", "what the agent is doing", ctl_status},
     {"events", "runs of appliances from the local history", ctl_events},
-    {"label", "correct the appliance of a run", ctl_label},
+    {"label", "name a load, or correct the appliance of a run", ctl_label},
+    {"places", "loads that this gateway has learned", ctl_places},
+    {"unknown", "those of them that have no name yet", ctl_unknown},
     {"outbox", "what waits for the broker", ctl_outbox},
     {"models", "the models on this gateway, and whether they verify", ctl_models},
     {"provision", "make key, certificate request and configuration of a gateway", ctl_provision},

@@ -16,7 +16,7 @@ void truth_rules_default(struct truth_rules *out)
     static const struct truth_rule shipped[] = {
         {"fridge", 50, 0, 60000, 60000},          {"washing_machine", 20, 150, 900000, 600000},
         {"dishwasher", 15, 500, 1800000, 900000}, {"microwave", 200, 400, 60000, 8000},
-        {"ahu_*", 500, 0, 60000, 120000},         {"*", 15, 0, 30000, 8000},
+        {"ahu_*", 500, 0, 300000, 600000},         {"*", 15, 0, 30000, 8000},
     };
     memset(out, 0, sizeof *out);
     out->count = sizeof shipped / sizeof *shipped;
@@ -213,6 +213,11 @@ int truth_add_mains(struct truth *t, const struct truth_series *mains)
             rc = add_margin(t, mains->t_ms[first], mains->t_ms[i], TRUTH_FLAT);
         first = i + 1;
     }
+    /* What was on already, or still is, has no start or stop that could be found. */
+    if (rc == 0)
+        rc = add_margin(t, t->start_ms, t->start_ms, TRUTH_GAP);
+    if (rc == 0)
+        rc = add_margin(t, t->end_ms, t->end_ms, TRUTH_GAP);
     truth_sort(t);
     return rc;
 }

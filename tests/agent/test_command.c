@@ -39,7 +39,28 @@ static int forget(void *context, const char *meter, const char *appliance, char 
     return forget_result;
 }
 
-static const struct command_target target = {"here", object, object, roll_back, forget};
+static struct label_order last_order;
+static char last_key[32];
+
+static int label(void *context, const struct label_order *order, const char *key_id,
+                 const char *signature, char *why, size_t size)
+{
+    static char load[64], name[64];
+    (void)context;
+    last_order = *order;
+    snprintf(load, sizeof load, "%s", order->what);
+    snprintf(name, sizeof name, "%s", order->name);
+    last_order.what = load;
+    last_order.name = name;
+    snprintf(last_key, sizeof last_key, "%s", key_id);
+    if (strcmp(signature, "ab") != 0) {
+        snprintf(why, size, "wrong");
+        return -EKEYREJECTED;
+    }
+    return 7;
+}
+
+static const struct command_target target = {"here", object, object, roll_back, forget, label};
 
 static void expect(const char *command, const char *reply)
 {
@@ -67,6 +88,17 @@ static void commands_are_answered(void **state)
     expect("{\"id\":\"d\",\"command\":\"forget\",\"meter\":\"m\",\"appliance\":\"Iron\"}",
            "{\"id\":\"d\",\"command\":\"forget\",\"ok\":true,\"result\":{\"forgotten\":3}}");
     assert_string_equal(last_appliance, "Iron");
+    expect("{\"id\":\"g\",\"command\":\"label\",\"load\":\"unknown-3\",\"name\":\"heat pump\","
+           "\"time\":1700000000123,\"key\":\"0123456789abcdef\",\"signature\":\"ab\"}",
+           "{\"id\":\"g\",\"command\":\"label\",\"ok\":true,\"result\":{\"runs\":7}}");
+    assert_string_equal(last_order.what, "unknown-3");
+    assert_string_equal(last_order.name, "heat pump");
+    assert_null(last_order.meter);
+    assert_true(last_order.time_ms == 1700000000123);
+    assert_string_equal(last_key, "0123456789abcdef");
+    expect("{\"id\":\"g\",\"command\":\"label\",\"load\":\"17\",\"name\":\"x\",\"meter\":\"m\","
+           "\"time\":1,\"key\":\"0\",\"signature\":\"cd\"}",
+           "{\"id\":\"g\",\"command\":\"label\",\"ok\":false,\"error\":\"wrong\"}");
     rollback_result = forget_result = -ENOENT;
     expect("{\"id\":\"e\",\"command\":\"rollback\"}",
            "{\"id\":\"e\",\"command\":\"rollback\",\"ok\":false,\"error\":\"there is no previous "
@@ -95,6 +127,12 @@ static const struct {
     {"{\"id\":\"a\",\"command\":[\"ping\"]}", "command: expected one text"},
     {"{\"id\":\"a\",\"command\":\"reboot\"}",
      "command: unknown \\\"reboot\\\"; expected ping, status"},
+    {"{\"id\":\"a\",\"command\":\"label\",\"load\":\"x\",\"name\":\"y\",\"time\":1,\"key\":\"0\"}",
+     "label: expected load, name, time, key, signature"},
+    {"{\"id\":\"a\",\"command\":\"label\",\"time\":1.5}", "time: expected one time"},
+    {"{\"id\":\"a\",\"command\":\"label\",\"time\":\"1\"}", "time: expected one time"},
+    {"{\"id\":\"a\",\"command\":\"label\",\"time\":1,\"time\":2}", "time: expected one time"},
+    {"{\"id\":\"a\",\"command\":\"ping\",\"name\":\"x\"}", "belong to label only"},
     {"{\"id\":\"a\",\"command\":\"ping\",\"extra\":1}", "unknown member \\\"extra\\\""},
     {"{\"id\":\"a\",\"command\":\"ping\",\"meter\":\"m\"}", "meter: does not belong to ping"},
     {"{\"id\":\"a\",\"command\":\"forget\"}", "meter: required by forget"},

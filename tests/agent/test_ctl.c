@@ -228,7 +228,8 @@ static void label_renames_a_run(void **state)
     cJSON_Delete(o);
     assert_int_equal(run("label 99 Toaster", 1), 2);
     assert_non_null(strstr(output, "no run 99"));
-    assert_int_equal(run("label x Toaster", 1), 1);
+    assert_int_equal(run("label x Toaster", 1), 2);
+    assert_non_null(strstr(output, "no load is called \"x\""));
     assert_int_equal(run("label 1x Toaster", 1), 1);
     assert_int_equal(run("label 0 Toaster", 1), 1);
     assert_int_equal(run("label 1 ''", 1), 1);

@@ -34,9 +34,20 @@ static int forget(void *context, const char *meter, const char *appliance, char 
     return 2;
 }
 
+static int label(void *context, const struct label_order *order, const char *key_id,
+                 const char *signature, char *why, size_t why_size)
+{
+    (void)context;
+    (void)why;
+    (void)why_size;
+    FUZZ_CHECK(order->what && order->name && order->time_ms > 0);
+    FUZZ_CHECK(strlen(key_id) < PKI_KEY_ID_BYTES && strlen(signature) < LABEL_SIGNATURE_HEX);
+    return 1;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct command_target target = {NULL, object, object, rollback, forget};
+    static const struct command_target target = {NULL, object, object, rollback, forget, label};
     char *exact = malloc(size ? size : 1), *reply;
     const char *end;
     cJSON *json, *ok;

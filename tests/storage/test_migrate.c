@@ -62,8 +62,12 @@ static const char rows_1[] =
     "INSERT INTO routine VALUES"
     " ('kitchen', 'Kettle', 9, 120.5, 2, 130, 1900, 3, 1800, 2000, 60, 10, 1000);";
 
+/* Schema 2: one that came from a file of schema 1. */
+static const char step_2[] = "ALTER TABLE outbox ADD COLUMN crc INTEGER;"
+                             "ALTER TABLE run ADD COLUMN crc INTEGER;";
+
 /* The file of version i + 1. */
-static const char *const released[][3] = {{tables_1, rows_1, NULL}};
+static const char *const released[][3] = {{tables_1, rows_1, NULL}, {tables_1, rows_1, step_2}};
 #define RELEASED ((int)(sizeof released / sizeof released[0]))
 
 static void write_file(const char *path, int version)
