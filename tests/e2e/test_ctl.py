@@ -45,7 +45,7 @@ def tree(folder):
 
 
 def test_usage():
-    commands = ["status", "events", "label", "outbox", "models", "provision", "push", "watch", "doctor"]
+    commands = ["status", "events", "label", "places", "unknown", "outbox", "models", "provision", "push", "watch", "doctor"]
     for command in commands:
         result = ctl(command, "--help")
         check(result.returncode == 0 and f"Usage: nilmctl {command}" in result.stdout and not result.stderr, f"{command} --help")
@@ -53,7 +53,7 @@ def test_usage():
         expect(1, "value is missing", command, "--config" if command != "provision" else "--dir")
     expect(1, "no command", "frobnicate")
     expect(1, "Usage")
-    expect(1, "expected RUN NAME", "label", "1")
+    expect(1, "expected WHAT NAME", "label", "1")
     expect(1, "unexpected argument", "events", "now")
     expect(1, "from 1 to", "events", "--limit", "0")
     expect(1, "later than", "events", "--since", "1h", "--until", "2h")
