@@ -334,7 +334,7 @@ static int command_label(void *context, const struct label_order *order, const c
 {
     struct agent *a = context;
     struct label_order mine = *order;
-    const int64_t now = agent_unix_ms();
+    const int64_t now = a->wall.known ? wall_now_ms(&a->wall) : 0;
     int runs = 0;
     mine.device = a->config->device;
     if (!a->config->model_keys[0]) {
@@ -343,7 +343,7 @@ static int command_label(void *context, const struct label_order *order, const c
     }
     int rc = label_verify(&mine, a->config->model_keys, key_id, signature, why, why_size);
     if (rc == 0)
-        rc = label_take_time(a->store, &mine, now >= CLOCK_SET_MS ? now : 0, why, why_size);
+        rc = label_take_time(a->store, &mine, now, why, why_size);
     if (rc == 0)
         rc = label_apply(a->store, &mine, &runs, why, why_size);
     if (rc == 0)
@@ -370,8 +370,8 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     a->config = config;
     a->signal_fd = signal_fd;
     a->lock_fd = -1;
-    a->commands =
-        (struct command_target){a, status_command, status_models, command_rollback, command_forget, command_label};
+    a->commands = (struct command_target){
+        a, status_command, status_models, command_rollback, command_forget, command_label};
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0)
         return AGENT_RETRY;
