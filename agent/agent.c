@@ -81,16 +81,27 @@ static int open_folder(struct agent *a)
 
 /* ---- store ---- */
 
+/* Also for a replacement at an earlier start that ended before it was told. */
 static void tell_replaced(struct agent *a, const struct store_report *report)
 {
     struct alert alert = {
         .alert = "store_replaced", .severity = ALERT_CRITICAL, .quality = wall_quality(&a->wall)};
+    if (!report->replaced)
+        return;
     alert.time_ms = alert.since_ms = wall_now_ms(&a->wall);
     snprintf(alert.alert_id, sizeof alert.alert_id, "store_replaced-%" PRId64, alert.time_ms);
     snprintf(alert.expected, sizeof alert.expected, "a readable database");
-    snprintf(alert.seen, sizeof alert.seen, "%.90s; set aside", report->reason);
-    log_error("store: %s was set aside as %s: %s", a->database, report->set_aside, report->reason);
-    journal_alert(a->journal, &alert);
+    snprintf(alert.seen, sizeof alert.seen,
+             "set aside; salvaged: %" PRIu64 " waiting items, %" PRIu64 " rows; lost: %" PRIu64
+             " items; unreadable places: %" PRIu64,
+             report->salvaged_items, report->salvaged_rows, report->lost_items, report->bad);
+    alert.value = (double)report->lost_items;
+    if (report->set_aside[0])
+        log_error("store: %s was set aside as %s: %s", a->database, report->set_aside,
+                  report->reason);
+    log_error("store: %s", alert.seen);
+    if (journal_alert(a->journal, &alert) == 0 && journal_flush(a->journal) == 0)
+        store_told(a->store);
 }
 
 static void wake(void *context)
@@ -101,7 +112,20 @@ static void wake(void *context)
         publisher_wake(a->publisher);
 }
 
-/* Opens the database and begins a boot epoch. */
+/* Begins a boot epoch. On a full disk that is for later: until then what is detected waits in
+ * memory, as it does when the disk fills up under a running agent. */
+int agent_begin_epoch(struct agent *a)
+{
+    const int rc = outbox_start(a->store, (int64_t)time(NULL), &a->epoch);
+    a->epoch_due = rc == -ENOSPC || rc == -EROFS || rc == -EIO || rc == -EBUSY;
+    if (rc < 0)
+        log_error("store: %s: %s%s", a->database, store_error(a->store),
+                  a->epoch_due ? "; what is detected waits in memory" : "");
+    if (a->journal)
+        journal_hold(a->journal, a->epoch_due);
+    return a->epoch_due ? 0 : rc;
+}
+
 static int open_database(struct agent *a, struct store_report *report)
 {
     char why[512] = "";
@@ -110,11 +134,8 @@ static int open_database(struct agent *a, struct store_report *report)
         log_error("store: %s", why);
         return rc == -EPROTO ? AGENT_FAILED : AGENT_RETRY;
     }
-    rc = outbox_start(a->store, (int64_t)time(NULL), &a->epoch);
-    if (rc < 0) {
-        log_error("store: %s: %s", a->database, store_error(a->store));
+    if (agent_begin_epoch(a) < 0)
         return AGENT_RETRY;
-    }
     const struct outbox_caps caps = {a->config->outbox_rows, a->config->outbox_bytes,
                                      a->config->outbox_age_ms};
     outbox_limit(a->store, &caps);
@@ -131,9 +152,9 @@ static int open_store(struct agent *a)
     agent_start_clock(a);
     if (journal_create(a->store, wake, a, &a->journal) < 0)
         return AGENT_RETRY;
+    journal_hold(a->journal, a->epoch_due);
     journal_limit_history(a->journal, a->config->history_runs);
-    if (report.set_aside[0])
-        tell_replaced(a, &report);
+    tell_replaced(a, &report);
     return 0;
 }
 
@@ -171,26 +192,33 @@ void agent_reload(struct agent *a)
 int agent_reopen(struct agent *a)
 {
     struct store_report report;
-    const int online = a->publisher != NULL;
-    log_error("store: %s is damaged; opening it anew", a->database);
+    if (a->store)
+        log_error("store: %s is damaged; opening it anew", a->database);
     publisher_stop(a->publisher, NULL);
     a->publisher = NULL;
     store_close(a->store);
     a->store = NULL;
     int rc = open_database(a, &report);
-    journal_use_store(a->journal, a->store); /* NULL when it failed: what waits is lost then */
+    if (rc != 0) {
+        store_close(a->store);
+        a->store = NULL;
+    }
+    journal_use_store(a->journal, a->store);
+    a->status_dirty = 1;
+    if (rc == AGENT_RETRY) { /* no room for the new one: the meters go on, see check_store */
+        log_error("store: none; what is detected waits in memory");
+        return 0;
+    }
+    if (rc == 0 && (a->reloaded ? a->reloaded : a->config)->broker_host[0])
+        rc = start_publisher(a);
     if (rc != 0)
         return rc;
-    if (online)
-        rc = start_publisher(a);
     updater_use_store(a->updater, a->store);
     upkeep_start(&a->upkeep, a->store);
     wall_use_store(&a->wall, a->store);
-    if (report.set_aside[0])
-        tell_replaced(a, &report);
+    tell_replaced(a, &report);
     journal_flush(a->journal);
-    a->status_dirty = 1;
-    return rc;
+    return 0;
 }
 
 /* ---- model ---- */
@@ -319,6 +347,10 @@ static int command_forget(void *context, const char *meter, const char *applianc
     if (i == a->meter_count) {
         snprintf(why, why_size, "meter: there is no meter \"%s\"", meter);
         return -ENOENT;
+    }
+    if (!a->store) {
+        snprintf(why, why_size, "store: there is none now");
+        return -EIO;
     }
     const int count = routine_forget(a->store, meter, appliance);
     if (count < 0)

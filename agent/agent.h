@@ -47,8 +47,9 @@ struct agent {
     struct config *reloaded; /* read again on SIGHUP: its [broker] counts; NULL: config's */
     int lock_fd, event_fd, signal_fd;
     char database[CONFIG_TEXT + 32];
-    struct store *store;
+    struct store *store; /* NULL: damaged, and there was no room for a new one yet */
     int64_t epoch;
+    int epoch_due; /* the disk refused the epoch of this start: tried again every second */
     struct journal *journal;
     struct updater *updater;
     struct publisher *publisher; /* NULL: no broker configured */
@@ -59,6 +60,7 @@ struct agent {
     size_t meter_count;
     struct upkeep upkeep;
     struct wall wall;
+    int told_waiting; /* the last status said that the disk refuses */
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
     /* Monotonic ms. done_since 0: sources still run; reopen_at: not before, after a damaged
@@ -82,6 +84,9 @@ int agent_run(struct agent *a);
 /* The database was found damaged: opens it anew, which sets it aside, while the meters keep what
  * they know and what waits in the journal is kept. 0, or an exit code after telling why. */
 int agent_reopen(struct agent *a);
+
+/* Begins the epoch of this start, or notes that it is due. 0, or -errno after telling why. */
+int agent_begin_epoch(struct agent *a);
 
 /* Tells "stopped", closes and releases everything. Open runs stay open: the next start goes on with
  * them. */

@@ -43,7 +43,7 @@ void agent_keep_time(struct agent *a)
     if (a->publisher)
         publisher_get_stats(a->publisher, &s);
     wall_raise_floor(&a->wall, s.chain_from_s);
-    const int corrected = wall_tick(&a->wall, a->store, s.connected);
+    const int corrected = a->store ? wall_tick(&a->wall, a->store, s.connected) : 0;
     for (size_t i = 0; i < a->meter_count; i++) {
         agent_set_meter_clock(a, &a->meters[i]);
         if (corrected && a->meters[i].meter && is_live(a->meters[i].config))

@@ -34,6 +34,7 @@ struct journal {
     uint64_t lost_told;
     int64_t max_runs;
     unsigned runs_ended;
+    int held;
 };
 
 static int64_t unix_ms(void)
@@ -163,6 +164,8 @@ static void note_failure(struct journal *j, int rc)
 static int write_all(struct journal *j, const struct outcome *o, const char *report,
                      int64_t created_ms)
 {
+    if (!j->store || j->held)
+        return -EAGAIN; /* whoever holds it has told why */
     int rc = store_begin(j->store);
     if (rc == 0)
         rc = report ? append(j, OUTBOX_REPORT, "", report, created_ms)
@@ -291,7 +294,7 @@ void journal_destroy(struct journal *j)
 {
     if (!j)
         return;
-    if (j->store ? journal_flush(j) > 0 : j->first != NULL)
+    if (journal_flush(j) > 0)
         log_error("store: %" PRIu64 " outcomes could not be written and are lost",
                   j->stats.waiting);
     while (j->first)
@@ -303,6 +306,11 @@ void journal_use_store(struct journal *j, struct store *store)
 {
     j->store = store;
     j->stats.damaged = 0;
+}
+
+void journal_hold(struct journal *j, int hold)
+{
+    j->held = hold;
 }
 
 void journal_limit_history(struct journal *j, int64_t max_runs)
@@ -329,7 +337,9 @@ static int read_routine(void *context, const char *meter, const char *appliance,
             found = 1;
         }
     }
-    return found ? 0 : routine_get(j->store, meter, appliance, out);
+    if (found)
+        return 0;
+    return j->store ? routine_get(j->store, meter, appliance, out) : -ENOENT;
 }
 
 struct meter_memory journal_memory(struct journal *j)

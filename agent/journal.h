@@ -32,8 +32,12 @@ int journal_create(struct store *store, void (*wake)(void *context), void *conte
 /* Tries once more to write what waits. */
 void journal_destroy(struct journal *j);
 
-/* Goes on with another store (the database was replaced); what waits is kept for it. */
+/* Goes on with another store (the database was replaced); what waits is kept for it. NULL: there is
+ * none for now. */
 void journal_use_store(struct journal *j, struct store *store);
+
+/* While held, everything waits in memory: the store does not number items yet. */
+void journal_hold(struct journal *j, int hold);
 
 /* Finished runs beyond this number are removed now and then (0: never, the default). */
 void journal_limit_history(struct journal *j, int64_t max_runs);

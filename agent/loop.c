@@ -166,7 +166,9 @@ static int all_ended(const struct agent *a)
     return 1;
 }
 
-/* SQLite found damage in a file that was sound when it was opened. */
+/* The disk refuses, or works again; SQLite found damage in a file that was sound when it was
+ * opened.
+ */
 static void check_store(struct agent *a, int64_t mono)
 {
     struct journal_stats j;
@@ -174,7 +176,11 @@ static void check_store(struct agent *a, int64_t mono)
     journal_get_stats(a->journal, &j);
     if (a->publisher)
         publisher_get_stats(a->publisher, &p);
-    if ((!j.damaged && !p.damaged) || mono < a->reopen_at)
+    if (a->epoch_due && a->store && agent_begin_epoch(a) == 0 && !a->epoch_due)
+        a->status_dirty = 1;
+    a->status_dirty |= (j.waiting > 0) != a->told_waiting;
+    a->told_waiting = j.waiting > 0;
+    if ((!j.damaged && !p.damaged && a->store) || mono < a->reopen_at)
         return;
     a->reopen_at = mono + REOPEN_MS;
     a->exit_code = agent_reopen(a);

@@ -14,6 +14,7 @@
 #include "agent/broker.h"
 #include "agent/config_keys.h"
 #include "agent/log.h"
+#include "agent/notify.h"
 
 #define DEFAULT_CONFIG "/etc/nilmd/nilmd.conf"
 #define DEFAULT_DRAIN_S 300
@@ -114,6 +115,12 @@ static void print_summary(const char *path, const struct config *c)
         printf("no broker\n");
 }
 
+/* Salvaging a damaged database can take longer than a start or a watchdog may: systemd is told. */
+static void tell_alive(void)
+{
+    notify_send("WATCHDOG=1\nEXTEND_TIMEOUT_USEC=60000000");
+}
+
 /* Signals arrive through a descriptor; blocked before any thread starts, so that none takes them.
  */
 static int make_signal_fd(void)
@@ -152,6 +159,7 @@ int main(int argc, char **argv)
     }
     log_set_level(config->log_level);
     umask(077);
+    store_set_pulse(tell_alive);
     /* One heap for all threads: each of glibc's arenas would keep its own free memory. And a proxy
      * is not for MQTT: Paho would obey this even towards loopback. Both before the first thread. */
     mallopt(M_ARENA_MAX, 1);

@@ -64,7 +64,7 @@ static int add_outbox(struct agent *a, cJSON *root)
 {
     struct outbox_stats s = {.next_seq = 1};
     cJSON *o = cJSON_CreateObject();
-    if (outbox_statistics(a->store, &s) < 0)
+    if (!a->store || outbox_statistics(a->store, &s) < 0)
         s.next_seq = s.next_seq ? s.next_seq : 1;
     int rc = json_unsigned(o, "rows", s.rows);
     rc |= json_unsigned(o, "bytes", s.bytes);
@@ -72,6 +72,17 @@ static int add_outbox(struct agent *a, cJSON *root)
     rc |= json_unsigned(o, "dropped", s.dropped);
     rc |= json_unsigned(o, "parked", s.parked);
     return json_child(root, "outbox", o) | rc;
+}
+
+static int add_store(struct agent *a, cJSON *root)
+{
+    struct journal_stats s;
+    cJSON *o = cJSON_CreateObject();
+    journal_get_stats(a->journal, &s);
+    int rc = json_text(o, "state", !a->store ? "absent" : s.waiting > 0 ? "refusing" : "ok");
+    rc |= json_unsigned(o, "waiting", s.waiting);
+    rc |= json_unsigned(o, "lost", s.lost);
+    return json_child(root, "store", o) | rc;
 }
 
 static int add_all(struct agent *a, cJSON *root, const char *state)
@@ -85,6 +96,7 @@ static int add_all(struct agent *a, cJSON *root, const char *state)
     rc |= add_model(a, root);
     rc |= add_meters(a, root);
     rc |= add_outbox(a, root);
+    rc |= add_store(a, root);
     return rc;
 }
 
@@ -118,7 +130,7 @@ static int add_journal(struct agent *a, cJSON *root)
     struct store_usage usage = {0};
     cJSON *o = cJSON_CreateObject();
     journal_get_stats(a->journal, &s);
-    if (store_usage(a->store, &usage) < 0)
+    if (!a->store || store_usage(a->store, &usage) < 0)
         memset(&usage, 0, sizeof usage);
     int rc = json_unsigned(o, "committed", s.committed);
     rc |= json_unsigned(o, "waiting", s.waiting);

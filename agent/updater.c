@@ -58,7 +58,7 @@ static void report(struct updater *u, const char *state, const struct candidate 
 /* After this a start does not report the activation again. */
 static void note_reported(struct updater *u, uint32_t version)
 {
-    if (store_set(u->config.store, REPORTED, version) < 0)
+    if (u->config.store && store_set(u->config.store, REPORTED, version) < 0)
         log_warning("model: %s", store_error(u->config.store));
 }
 

@@ -330,3 +330,22 @@ int history_set_state(struct store *s, const char *meter, const void *data, size
     }
     return store_leave(s, rc);
 }
+
+int history_verify(struct store *s, int64_t *bad, int max)
+{
+    sqlite3_stmt *q = NULL;
+    struct history_run run;
+    int count = 0, rc = 0;
+
+    sqlite3_prepare_v2(s->db, "SELECT " COLUMNS " FROM run NOT INDEXED", -1, &q, NULL);
+    while (count < max && (rc = store_step(s, q, "verify the history")) > 0) {
+        rc = take_run(s, q, &run);
+        if (rc == -EBADMSG) {
+            bad[count++] = run.id;
+            rc = 0;
+        }
+    }
+    sqlite3_finalize(q);
+    store_clear(s);
+    return rc < 0 ? rc : count;
+}

@@ -83,6 +83,13 @@ int outbox_start(struct store *s, int64_t now_s, int64_t *epoch)
         state.epoch = clock_set && now_s > next ? now_s : next;
         rc = outbox_write_state(s, &state);
     }
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, OUTBOX_NOTE_EPOCH,
+                            "INSERT OR REPLACE INTO value VALUES ('" STORE_EPOCH_NAME "', ?1)");
+        sqlite3_bind_int64(q, 1, state.epoch);
+        rc = store_step(s, q, "note the epoch");
+    }
     rc = store_leave(s, rc);
     if (rc == 0)
         *epoch = state.epoch;
@@ -110,21 +117,22 @@ static int priority_of(enum outbox_kind kind)
 
 /* What never changes while an item waits. */
 static uint32_t checksum(int64_t seq, int64_t epoch, int64_t kind, int64_t created_ms,
-                         const char *channel, const char *body, size_t body_bytes)
+                         const char *channel, size_t channel_bytes, const char *body,
+                         size_t body_bytes)
 {
     uint32_t crc = crc32_integer(0, seq);
 
     crc = crc32_integer(crc, epoch);
     crc = crc32_integer(crc, kind);
     crc = crc32_integer(crc, created_ms);
-    crc = crc32_text(crc, channel, strlen(channel));
+    crc = crc32_text(crc, channel, channel_bytes);
     return crc32_text(crc, body, body_bytes);
 }
 
 uint32_t outbox_checksum(const struct outbox_item *item)
 {
     return checksum((int64_t)item->seq, item->epoch, (int64_t)item->kind, item->created_ms,
-                    item->channel, item->body, item->body_bytes);
+                    item->channel, strlen(item->channel), item->body, item->body_bytes);
 }
 
 int64_t outbox_size(const struct outbox_item *item)
@@ -152,7 +160,8 @@ int outbox_insert(struct store *s, struct outbox_state *state, const struct outb
     sqlite3_bind_text(q, 9, item->body, (int)item->body_bytes, SQLITE_STATIC);
     sqlite3_bind_int64(q, 10,
                        checksum(state->next_seq, state->epoch, (int64_t)item->kind,
-                                item->created_ms, item->channel, item->body, item->body_bytes));
+                                item->created_ms, item->channel, strlen(item->channel), item->body,
+                                item->body_bytes));
     int rc = store_step(s, q, "append to the outbox");
     if (rc < 0)
         return rc;
@@ -254,9 +263,34 @@ static int take_row(struct store *s, sqlite3_stmt *q, struct outbox_item *item, 
     item->body_bytes = bytes;
     rc = store_compare(s, q, 6,
                        checksum((int64_t)item->seq, item->epoch, sqlite3_column_int64(q, 2),
-                                item->created_ms, item->channel, buffer, bytes),
+                                item->created_ms, item->channel, strlen(item->channel), buffer,
+                                bytes),
                        "outbox", (int64_t)item->seq);
     return rc < 0 ? rc : 1;
+}
+
+int outbox_verify(struct store *s, int64_t *bad, int max)
+{
+    sqlite3_stmt *q = NULL;
+    int count = 0, rc = 0;
+
+    sqlite3_prepare_v2(s->db,
+                       "SELECT seq, epoch, kind, created_ms, channel, body, crc FROM outbox"
+                       " NOT INDEXED WHERE crc IS NOT NULL",
+                       -1, &q, NULL);
+    while (count < max && (rc = store_step(s, q, "verify the outbox")) > 0) {
+        const char *channel = (const char *)sqlite3_column_text(q, 4);
+        const char *body = (const char *)sqlite3_column_text(q, 5);
+        if (channel == NULL || body == NULL ||
+            sqlite3_column_int64(q, 6) !=
+                (int64_t)checksum(sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+                                  sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3), channel,
+                                  (size_t)sqlite3_column_bytes(q, 4), body,
+                                  (size_t)sqlite3_column_bytes(q, 5)))
+            bad[count++] = sqlite3_column_int64(q, 0);
+    }
+    sqlite3_finalize(q);
+    return rc < 0 ? rc : count;
 }
 
 int outbox_fetch(struct store *s, int priority, uint64_t after, struct outbox_item *items, int max,

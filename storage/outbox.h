@@ -15,7 +15,7 @@
  * 2. outbox_fetch of priority 3 turns ranges into gap items: the item gets the next number, the
  * range leaves the ledger, in one transaction. From then on it is an item like any other, but never
  * evicted. At most 64 wait at a time. So the caps bound events, alerts and reports; gaps are at
- * most 64 small items and 96 ranges more.
+ * most 64 small items and 128 ranges more.
  *
  * A consumer holds the numbers in [from_seq, to_seq] that it has not received for lost once it has
  * received everything else. It may have some of them: where count is smaller than the range, and

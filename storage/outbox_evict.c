@@ -13,7 +13,7 @@
 #define RANGES_PER_REASON 32
 #define GAP_ITEMS 64
 
-enum reason { REASON_ROWS = 1, REASON_BYTES = 2, REASON_AGE = 3 };
+enum reason { REASON_ROWS = 1, REASON_BYTES = 2, REASON_AGE = 3, REASON_DAMAGE = 4 };
 
 struct range {
     int64_t from, to, count;
@@ -26,6 +26,8 @@ static const char *reason_name(int reason)
         return "bytes";
     case REASON_AGE:
         return "age";
+    case REASON_DAMAGE:
+        return "damage";
     default:
         return "rows";
     }
@@ -82,6 +84,8 @@ static int join(struct store *s, int reason, const struct range *ranges, int cou
         sum.count += ranges[i].count;
         rc = remove_range(s, reason, ranges[i].from);
     }
+    if (sum.count > sum.to - sum.from + 1) /* they overlapped */
+        sum.count = sum.to - sum.from + 1;
     return rc == 0 ? insert_range(s, reason, &sum) : rc;
 }
 
@@ -107,21 +111,27 @@ static int bound_ranges(struct store *s, int reason)
     return rc == 2 ? join(s, reason, oldest, 2, (struct range){INT64_MAX, 0, 0}) : rc;
 }
 
-/* Ranges of one reason never overlap or touch: a number joins those that hold it or stand beside it
- * (at most two). */
-static int note_loss(struct store *s, int reason, int64_t seq)
+/* Ranges of one reason never overlap or touch: one joins those that it meets (a single number
+ * meets at most two). */
+static int note_loss(struct store *s, int reason, struct range lost)
 {
     struct range near[2];
     sqlite3_stmt *q =
         store_statement(s, GAP_NEAR,
                         "SELECT from_seq, to_seq, count FROM gap"
-                        " WHERE reason = ?1 AND from_seq <= ?2 + 1 AND to_seq >= ?2 - 1");
+                        " WHERE reason = ?1 AND from_seq <= ?3 + 1 AND to_seq >= ?2 - 1");
 
     sqlite3_bind_int(q, 1, reason);
-    sqlite3_bind_int64(q, 2, seq);
+    sqlite3_bind_int64(q, 2, lost.from);
+    sqlite3_bind_int64(q, 3, lost.to);
     int count = read_ranges(s, q, near);
-    int rc = count < 0 ? count : join(s, reason, near, count, (struct range){seq, seq, 1});
+    int rc = count < 0 ? count : join(s, reason, near, count, lost);
     return rc == 0 && count == 0 ? bound_ranges(s, reason) : rc;
+}
+
+int outbox_lose(struct store *s, int64_t from, int64_t to, int64_t count)
+{
+    return note_loss(s, REASON_DAMAGE, (struct range){from, to, count});
 }
 
 /* Drops the item that a statement finds (columns seq, kind, size, parked). 1: dropped, 0: none. */
@@ -140,7 +150,7 @@ static int drop(struct store *s, struct outbox_state *state, sqlite3_stmt *q, in
     sqlite3_bind_int64(q, 1, seq);
     rc = store_step(s, q, "drop an item");
     if (rc == 0)
-        rc = note_loss(s, reason, seq);
+        rc = note_loss(s, reason, (struct range){seq, seq, 1});
     return rc < 0 ? rc : 1;
 }
 

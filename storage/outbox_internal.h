@@ -35,6 +35,10 @@ void outbox_uncount(struct outbox_state *state, int kind, int64_t size, int park
 /* Drops items until the caps hold, and enters their numbers into the ledger. */
 int outbox_enforce(struct store *s, struct outbox_state *state);
 
+/* Enters `count` numbers of a range that waited and were damaged into the ledger. In a write
+ * section. */
+int outbox_lose(struct store *s, int64_t from, int64_t to, int64_t count);
+
 /* Makes gap items from the ledger, if it has any and there is room for more. Its own write section.
  */
 int outbox_declare(struct store *s);

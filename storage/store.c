@@ -316,6 +316,20 @@ int store_set(struct store *s, const char *name, int64_t value)
     return store_leave(s, rc);
 }
 
+int store_told(struct store *s)
+{
+    store_clear(s);
+    int rc = store_enter(s);
+    if (rc == 0)
+        rc = store_step(s,
+                        store_statement(s, STORE_TOLD,
+                                        "DELETE FROM value WHERE name IN ('" STORE_REPLACED_NAME
+                                        "', '" STORE_SALVAGED_NAME "', '" STORE_LOST_NAME
+                                        "', '" STORE_ROWS_NAME "', '" STORE_BAD_NAME "')"),
+                        "note that the report was told");
+    return store_leave(s, rc);
+}
+
 /* One number of a PRAGMA. */
 static int pragma_number(struct store *s, const char *sql, uint64_t *number)
 {

@@ -24,12 +24,19 @@ struct store_report {    /* what opening found */
     int migrated_from;   /* schema version before, 0 when none */
     char set_aside[512]; /* path that a corrupt or foreign file was moved to, or "" */
     char reason[256];    /* why it was set aside */
+    /* The database was replaced, now or at an earlier opening that nobody told yet (store_told):
+     * what was read from the damaged one. */
+    int replaced;
+    uint64_t salvaged_items, lost_items; /* waiting items: kept; declared as gaps */
+    uint64_t salvaged_rows;              /* of all tables */
+    uint64_t bad;                        /* stretches and rows that cannot be read or believed */
 };
 
 /* Opens or makes the database at path (its folder must exist). A file that is not a nilmd database
  * or is corrupt is renamed to path.corrupt-YYYYMMDDTHHMMSSZ (with its -wal and -shm) and a new one
- * is made; report (may be NULL) says so. A database of a newer schema is left alone: -EPROTO. why
- * gets the reason of a failure, naming the path.
+ * is made, with what can be read of the old one; report (may be NULL) says so. A power cut at any
+ * moment leaves the damaged one, or the new one with the report due. A database of a newer schema
+ * is left alone: -EPROTO. why gets the reason of a failure, naming the path.
  *
  * The first handle on a file checks, sets aside, makes and migrates; while it is open (an flock on
  * path.lock says so) later ones do not: they get -EBUSY for a damaged file. Time does not depend on
@@ -37,6 +44,14 @@ struct store_report {    /* what opening found */
  * damage before (file path.check), then everything is. */
 int store_open(const char *path, struct store **out, struct store_report *report, char *why,
                size_t why_size);
+
+/* The report of a replaced database reached somebody (an alert was committed): store_open says it
+ * no more. 0 or -errno. */
+int store_told(struct store *s);
+
+/* Salvaging a large database takes a while: pulse is called now and then, on the thread that opens
+ * (a watchdog). For all handles; NULL: none. */
+void store_set_pulse(void (*pulse)(void));
 
 /* Opens an existing database for reading only (nilmctl beside a running agent); writing functions
  * give -EROFS. -ENOENT, -EBADMSG (not a nilmd database or corrupt), -EPROTO (another schema

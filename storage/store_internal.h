@@ -19,14 +19,25 @@
 #define STORE_SCHEMA_NAME                                                                          \
     "store.schema" /* user_version again, as a named value: tells damage from a newer schema */
 
+/* Named values of the store itself. The epoch again, because the row that has it is written most.
+ * What the last salvage did, until store_told. */
+#define STORE_EPOCH_NAME "store.epoch"
+#define STORE_REPLACED_NAME "store.replaced"
+#define STORE_SALVAGED_NAME "store.salvaged_items"
+#define STORE_LOST_NAME "store.lost_items"
+#define STORE_ROWS_NAME "store.salvaged_rows"
+#define STORE_BAD_NAME "store.bad"
+
 enum store_statement_id { /* one slot of the cache each */
                           STORE_BEGIN,
                           STORE_COMMIT,
                           STORE_ROLLBACK,
                           STORE_GET,
                           STORE_SET,
+                          STORE_TOLD,
                           OUTBOX_READ_STATE,
                           OUTBOX_WRITE_STATE,
+                          OUTBOX_NOTE_EPOCH,
                           OUTBOX_INSERT,
                           OUTBOX_FETCH,
                           OUTBOX_DELETE,
@@ -98,6 +109,7 @@ struct store {
                     file) */
     int lock_fd; /* path.lock, shared lock while open; -1 for a reader */
     int readonly;
+    int building; /* not in use yet: no log, no synchronising; store_open synchronises the file */
     int in_transaction; /* the caller's */
     int spoiled;        /* a write in the caller's transaction failed */
     struct outbox_caps caps;
@@ -141,9 +153,9 @@ int store_check_text(struct store *s, const char *text, size_t min, size_t size,
 /* The schema version of this program: the number of migration steps. (store_schema.c) */
 int store_schema_version(void);
 
-/* Makes the pages of a new or older database those of this version; report->migrated_from and
- * created. (store_schema.c) */
-int store_migrate(struct store *s, struct store_report *report);
+/* Makes the pages of a new or older database those of schema `version`; report (may be NULL):
+ * migrated_from and created. (store_schema.c) */
+int store_migrate(struct store *s, int version, struct store_report *report);
 
 /* Reads identity and version: 0 when it is this schema, 1 when empty or older (*version), -EPROTO
  * newer, -EBADMSG foreign or damaged, with an error text. (store_schema.c) */
@@ -154,8 +166,16 @@ int store_identify(struct store *s, int *version);
 int store_compare(struct store *s, sqlite3_stmt *statement, int column, uint32_t crc,
                   const char *table, int64_t number);
 
-/* Runs SQLite's checks; whole: every table and index, else those that stay small. -EBADMSG with a
- * text. (store_schema.c) */
+/* Finds rows whose check sum does not fit: their numbers to bad, at most max. Returns how many, or
+ * -errno. */
+typedef int store_verifier(struct store *s, int64_t *bad, int max);
+store_verifier outbox_verify, history_verify;
+
+/* Called now and then during long work. */
+void store_pulse(void);
+
+/* Runs SQLite's checks; whole: every table and index, else those that stay small; thorough: also
+ * the check sums of rows. -EBADMSG with a text. (store_schema.c) */
 int store_check(struct store *s, int whole, int thorough);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "storage/folder.h"
+#include "storage/salvage.h"
 #include "storage/store_internal.h"
 
 #define BUSY_MS 5000
@@ -64,6 +65,8 @@ static void disconnect(struct store *s, int keep_log)
 static const char writer_setup[] = "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA "
                                    "synchronous = FULL; PRAGMA secure_delete = OFF;"
                                    "PRAGMA journal_size_limit = 8388608;";
+static const char builder_setup[] = "PRAGMA page_size = 4096; PRAGMA journal_mode = MEMORY; PRAGMA "
+                                    "synchronous = OFF; PRAGMA secure_delete = OFF;";
 static const char common_setup[] =
     "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
     "PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;";
@@ -82,9 +85,10 @@ static int connect_database(struct store *s)
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     if (sqlite3_exec(s->db, common_setup, NULL, NULL, NULL) != SQLITE_OK)
         return store_fail(s, "prepare the connection");
-    if (!s->readonly && sqlite3_exec(s->db, writer_setup, NULL, NULL, NULL) != SQLITE_OK)
+    if (!s->readonly && sqlite3_exec(s->db, s->building ? builder_setup : writer_setup, NULL, NULL,
+                                     NULL) != SQLITE_OK)
         return store_fail(s, "prepare the connection");
-    if (!s->readonly)
+    if (!s->readonly && !s->building)
         sqlite3_wal_hook(s->db, count_checkpoint, s);
     return 0;
 }
@@ -154,7 +158,7 @@ static int examine(struct store *s, struct store_report *report)
     if (rc == 0)
         rc = store_identify(s, &version);
     if (rc > 0)
-        rc = store_migrate(s, report);
+        rc = store_migrate(s, store_schema_version(), report);
     if (rc == 0)
         rc = store_check(s, suspected || size <= WHOLE_CHECK_BYTES, suspected);
     if (rc == 0 && report->created)
@@ -211,29 +215,17 @@ static int lock(struct store *s)
     return 0;
 }
 
-static int open_first(struct store *s, struct store_report *report)
-{
-    int rc = examine(s, report);
+static void (*pulse)(void);
 
-    if (rc == -EBADMSG) {
-        disconnect(s, 1);
-        rc = set_aside(s, report);
-        if (rc == 0)
-            rc = examine(s, report);
-    }
-    if (rc == 0 && flock(s->lock_fd, LOCK_SH) != 0)
-        rc = store_refuse(s, -errno, "%s.lock: %s", s->path, strerror(errno));
-    return rc;
+void store_set_pulse(void (*function)(void))
+{
+    pulse = function;
 }
 
-static int open_later(struct store *s)
+void store_pulse(void)
 {
-    int version = 0;
-    int rc = connect_database(s);
-
-    if (rc == 0)
-        rc = store_identify(s, &version);
-    return rc > 0 || rc == -EBADMSG ? -EBUSY : rc;
+    if (pulse != NULL)
+        pulse();
 }
 
 static struct store *make(const char *path)
@@ -252,6 +244,154 @@ static struct store *make(const char *path)
     }
     snprintf(s->path, size, "%s%s", path[0] == '/' ? "" : "./", path);
     return s;
+}
+
+static void remove_beside(const struct store *s, const char *name)
+{
+    char path[NAME_MAX_BYTES];
+
+    for (size_t i = 0; i < SUFFIXES; i++) {
+        int n = snprintf(path, sizeof path, "%s%s%s", s->path, name, suffixes[i]);
+        if (n > 0 && (size_t)n < sizeof path)
+            unlink(path);
+    }
+}
+
+/* Synchronises what was built and gives it the name that says it is whole. */
+static int finish_building(struct store *s)
+{
+    char from[NAME_MAX_BYTES], to[NAME_MAX_BYTES];
+    int rc = side_name(s, ".salvage", from, sizeof from);
+
+    if (rc == 0)
+        rc = side_name(s, ".salvaged", to, sizeof to);
+    if (rc < 0)
+        return rc;
+    int fd = open(from, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    rc = fsync(fd) != 0 ? -errno : 0;
+    close(fd);
+    if (rc == 0 && rename(from, to) != 0)
+        rc = -errno;
+    return rc == 0 ? folder_sync_parent(to) : rc;
+}
+
+/* Makes path.salvaged: a database with all that can be read of the damaged one. 1: made, 0: the
+ * file is none of ours, or nothing of it can be read. */
+static int build(struct store *s, struct store_report *report)
+{
+    char path[NAME_MAX_BYTES];
+    struct stat st;
+    /* SQLite deletes the log of an empty database. */
+    int readable = stat(s->path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0;
+    int version = readable ? salvage_version(s->path) : 0;
+    int rc = side_name(s, ".salvage", path, sizeof path);
+
+    if (version == 0 || rc < 0)
+        return rc;
+    remove_beside(s, ".salvage");
+    struct store *to = make(path);
+    if (to == NULL)
+        return -ENOMEM;
+    to->building = 1;
+    rc = make_private(to);
+    if (rc == 0)
+        rc = connect_database(to);
+    if (rc == 0)
+        rc = store_migrate(to, version, NULL);
+    if (rc == 0)
+        rc = salvage_copy(to, s->path, report);
+    if (rc == 0)
+        rc = store_check(to, 0, 0);
+    if (rc < 0)
+        store_refuse(s, rc, "%s", to->error);
+    store_close(to);
+    if (rc == 0)
+        rc = finish_building(s);
+    remove_beside(s, ".salvage");
+    return rc == 0 ? 1 : rc;
+}
+
+/* The damaged database out of the way, the salvaged one (when there is one) into its place. A power
+ * cut in between leaves path.salvaged, and the next start comes here again. */
+static int replace(struct store *s, struct store_report *report)
+{
+    char salvaged[NAME_MAX_BYTES];
+    int rc = side_name(s, ".salvaged", salvaged, sizeof salvaged);
+
+    if (rc == 0)
+        rc = set_aside(s, report);
+    if (rc == 0 && rename(salvaged, s->path) != 0 && errno != ENOENT)
+        rc = store_refuse(s, -errno, "%s: %s", salvaged, strerror(errno));
+    return rc == 0 ? folder_sync_parent(s->path) : rc;
+}
+
+/* A replacement that a power cut interrupted is finished first. */
+static int resume_replacing(struct store *s, struct store_report *report)
+{
+    char salvaged[NAME_MAX_BYTES];
+
+    if (side_name(s, ".salvaged", salvaged, sizeof salvaged) < 0 || access(salvaged, F_OK) != 0)
+        return 0;
+    store_refuse(s, 0, "%s: damaged; its replacement was interrupted", s->path);
+    return replace(s, report);
+}
+
+/* What the last salvage did stays in the database until somebody was told. */
+static int read_report(struct store *s, struct store_report *report)
+{
+    const struct {
+        const char *name;
+        uint64_t *to;
+    } figures[] = {{STORE_SALVAGED_NAME, &report->salvaged_items},
+                   {STORE_LOST_NAME, &report->lost_items},
+                   {STORE_ROWS_NAME, &report->salvaged_rows},
+                   {STORE_BAD_NAME, &report->bad}};
+    int64_t value = 0;
+    int rc = store_get(s, STORE_REPLACED_NAME, &value);
+
+    report->replaced = rc == 0 || report->set_aside[0] != '\0';
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0] && rc == 0; i++)
+        if ((rc = store_get(s, figures[i].name, &value)) == 0)
+            *figures[i].to = (uint64_t)value;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int open_first(struct store *s, struct store_report *report)
+{
+    int rc = resume_replacing(s, report);
+
+    if (rc == 0)
+        rc = examine(s, report);
+    if (rc == -EBADMSG) {
+        char problem[sizeof s->error];
+        disconnect(s, 1);
+        memcpy(problem, s->error, sizeof problem);
+        rc = build(s, report);
+        if (rc >= 0) {
+            memcpy(s->error, problem, sizeof problem);
+            rc = replace(s, report);
+        }
+        if (rc == 0)
+            rc = examine(s, report);
+        report->created = rc == 0;
+    }
+    if (rc == 0)
+        rc = read_report(s, report);
+    if (rc == 0 && flock(s->lock_fd, LOCK_SH) != 0)
+        rc = store_refuse(s, -errno, "%s.lock: %s", s->path, strerror(errno));
+    return rc;
+}
+
+static int open_later(struct store *s)
+{
+    int version = 0;
+    int rc = connect_database(s);
+
+    if (rc == 0)
+        rc = store_identify(s, &version);
+    return rc > 0 || rc == -EBADMSG ? -EBUSY : rc;
 }
 
 static int finish(struct store *s, int rc, struct store **out, char *why, size_t why_size)

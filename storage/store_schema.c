@@ -139,7 +139,7 @@ static int execute(struct store *s, const char *sql)
                : store_fail(s, "make the tables");
 }
 
-int store_migrate(struct store *s, struct store_report *report)
+int store_migrate(struct store *s, int to, struct store_report *report)
 {
     char mark[256];
     int version = 0;
@@ -148,16 +148,18 @@ int store_migrate(struct store *s, struct store_report *report)
     /* Looked at again inside the transaction: another handle may have been faster. */
     if (rc == 0)
         rc = store_identify(s, &version);
-    if (rc > 0) {
-        rc = 0;
+    if (rc > 0 && report != NULL) {
         report->created = version == 0;
         report->migrated_from = version;
-        for (int i = version; i < SCHEMA_VERSION && rc == 0; i++)
+    }
+    if (rc > 0) {
+        rc = 0;
+        for (int i = version; i < to && rc == 0; i++)
             rc = execute(s, steps[i]);
         snprintf(mark, sizeof mark,
                  "PRAGMA application_id = %d; PRAGMA user_version = %d;"
                  "INSERT OR REPLACE INTO value VALUES ('" STORE_SCHEMA_NAME "', %d)",
-                 STORE_APPLICATION_ID, SCHEMA_VERSION, SCHEMA_VERSION);
+                 STORE_APPLICATION_ID, to, to);
         if (rc == 0)
             rc = execute(s, mark);
     }
@@ -197,6 +199,17 @@ static int check_numbers(struct store *s)
     return 0;
 }
 
+static int check_rows(struct store *s, const char *table, store_verifier *verify)
+{
+    int64_t number = 0;
+    int rc = verify(s, &number, 1);
+
+    return rc <= 0 ? rc
+                   : store_refuse(s, -EBADMSG,
+                                  "%s: damaged: table %s, number %lld: the check sum does not fit",
+                                  s->path, table, (long long)number);
+}
+
 int store_check(struct store *s, int whole, int thorough)
 {
     int rc = 0;
@@ -208,5 +221,9 @@ int store_check(struct store *s, int whole, int thorough)
         snprintf(sql, sizeof sql, "PRAGMA quick_check(%s)", small_tables[i]);
         rc = check(s, sql);
     }
+    if (rc == 0 && thorough)
+        rc = check_rows(s, "outbox", outbox_verify);
+    if (rc == 0 && thorough)
+        rc = check_rows(s, "run", history_verify);
     return rc == 0 ? check_numbers(s) : rc;
 }

@@ -15,7 +15,7 @@ static void take_gap(struct consumer *c, const struct outbox_item *item)
                &to, &count, reason),
         4);
     assert_true(strcmp(reason, "rows") == 0 || strcmp(reason, "bytes") == 0 ||
-                strcmp(reason, "age") == 0);
+                strcmp(reason, "age") == 0 || strcmp(reason, "damage") == 0);
     assert_string_equal(item->channel, "");
     assert_true(from >= 1 && from <= to && to < item->seq && count >= 1 && count <= to - from + 1);
     c->gaps++;

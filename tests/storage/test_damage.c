@@ -362,7 +362,7 @@ static void damage_met_while_running(void **state)
     assert_non_null(strstr(report.set_aside, ".corrupt-"));
     assert_int_equal(temp_count(state, ".check"), 0);
     assert_int_equal(outbox_start(s, 1700000001, &epoch), 0);
-    assert_int_equal(temp_append(s, OUTBOX_EVENT, 1), 1);
+    assert_int_equal(temp_append(s, OUTBOX_EVENT, 1), 3001); /* the numbers go on */
     store_close(s);
 }
 
