@@ -369,6 +369,10 @@ static int command_label(void *context, const struct label_order *order, const c
     const int64_t now = a->wall.known ? wall_now_ms(&a->wall) : 0;
     int runs = 0;
     mine.device = a->config->device;
+    if (!a->store) {
+        snprintf(why, why_size, "store: there is none now");
+        return -EIO;
+    }
     if (!a->config->model_keys[0]) {
         snprintf(why, why_size, "label: no key ring is configured ([model] keys)");
         return -ENOKEY;
