@@ -24,9 +24,10 @@
 struct drain {
     struct store *store;
     const char *base, *device;
-    uint64_t after[PRIORITIES + 1]; /* last number looked at, per priority */
-    uint64_t history_before;        /* numbers below were stored before this session */
-    int look;                       /* there may be something to send */
+    uint64_t after[PRIORITIES + 1];  /* last number looked at, per priority */
+    uint64_t looked[PRIORITIES + 1]; /* the largest one ever, before the cursor went back */
+    uint64_t history_before;         /* numbers below were stored before this session */
+    int look;                        /* there may be something to send */
     int page_count, page_next;
     struct outbox_item page[PAGE_ITEMS];
     char bodies[PAGE_BYTES];
@@ -59,13 +60,21 @@ void drain_destroy(struct drain *d)
     free(d);
 }
 
+static void go_back(struct drain *d, int priority, uint64_t after)
+{
+    if (d->looked[priority] < d->after[priority])
+        d->looked[priority] = d->after[priority];
+    d->after[priority] = after;
+}
+
 void drain_session(struct drain *d)
 {
     struct outbox_stats stats;
     /* When the store cannot say, all is history: better an automation that waits than one that acts
      * on the past. */
     d->history_before = outbox_statistics(d->store, &stats) == 0 ? stats.next_seq : UINT64_MAX;
-    memset(d->after, 0, sizeof d->after);
+    for (int i = 1; i <= PRIORITIES; i++)
+        go_back(d, i, 0);
     d->page_count = d->page_next = 0;
     d->hold_until = 0;
     d->look = 1;
@@ -84,8 +93,11 @@ static int flight_index(const struct drain *d, uint64_t seq)
     return -1;
 }
 
-static int is_under_way(const struct drain *d, uint64_t seq)
+/* Only what the cursor has passed before can be. */
+static int is_under_way(const struct drain *d, int priority, uint64_t seq)
 {
+    if (seq > d->looked[priority])
+        return 0;
     for (int i = 0; i < d->ack_count; i++)
         if (d->acks[i] == seq)
             return 1;
@@ -173,7 +185,7 @@ int drain_fill(struct drain *d, struct link *l, int64_t now_ms)
             }
         }
         const struct outbox_item *item = &d->page[d->page_next];
-        if (!is_under_way(d, item->seq)) {
+        if (!is_under_way(d, item->priority, item->seq)) {
             const int rc = send_item(d, l, item);
             if (rc == -EAGAIN || rc == -ENOTCONN)
                 break;
@@ -212,7 +224,7 @@ void drain_failed(struct drain *d, uint64_t token, int permanent, const char *re
     if (permanent && park(d, token, reason) == 0)
         return;
     if (d->after[priority] >= token)
-        d->after[priority] = token - 1;
+        go_back(d, priority, token - 1);
     d->page_count = d->page_next = 0;
     d->hold_until = now_ms + HOLD_MS;
     d->look = 1;

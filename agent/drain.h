@@ -2,9 +2,10 @@
  * thread alone.
  *
  * Gaps and alerts go before events and reports. An item leaves the outbox only after its PUBACK;
- * acknowledgements are deleted in batches (64, or 200 ms) because each batch is one durable
- * transaction. A failed item makes the cursor go back to it, so nothing is remembered but what is
- * in flight: memory is the same for ten waiting items and for ten million.
+ * acknowledgements are deleted in batches (2048, or 200 ms) because each batch is one durable
+ * transaction, during which nothing is sent. A crash sends a batch again, and consumers know it. A
+ * failed item makes the cursor go back to it, so nothing is remembered but what is in flight:
+ * memory is the same for ten waiting items and for ten million.
  */
 #ifndef AGENT_DRAIN_H
 #define AGENT_DRAIN_H
@@ -15,8 +16,8 @@
 #include "storage/store.h"
 #include "transport/link.h"
 
-#define DRAIN_INFLIGHT 64  /* items handed to the link and not yet answered */
-#define DRAIN_ACK_BATCH 64 /* acknowledgements per transaction */
+#define DRAIN_INFLIGHT 64    /* items handed to the link and not yet answered */
+#define DRAIN_ACK_BATCH 2048 /* acknowledgements per transaction */
 #define DRAIN_ACK_DELAY_MS 200
 
 struct drain;

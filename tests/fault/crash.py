@@ -12,10 +12,10 @@ import time
 from faultlib import (Consumer, World, _die_with_parent, arguments, body, check, done, input_name, meters,
                       quiet_broker_kill, run, switchings, wait_for)
 
-SPEED_WHOLE, SPEED_QUICK = 2400, 7200
 PYTHON = "/usr/bin/python3"
 RECIPE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "recipe.py")
 options = arguments(__doc__, quick=15, whole=500)
+SPEED, PER_CLASS, DAYS = (7200, 1, 2) if options.quick else (9600, 8, 10)
 kills = {"agent": 0, "broker": 0, "consumer": 0, "recipe": 0}
 
 
@@ -132,17 +132,17 @@ def judge(world, consumer, recipe, agents, pending):
 
 with World() as world:
     began = time.monotonic()
-    print("input: " + input_name())
+    print("input: " + input_name(PER_CLASS))
     consumer, recipe = Consumer(world).start(), Recipe(world)
     recipe.start()
     consumer.connected()
     time.sleep(1)
-    calm = world.agent("calm", meters("max"))
+    calm = world.agent("calm", meters("max", DAYS, PER_CLASS))
     calm.start("--exit-when-done", "--drain-timeout", "60")
     check(calm.wait(200) == 0, "the undisturbed run ends")
     agents, pending = [calm], set()
     while kills["agent"] < options.count:
-        agent = world.agent(f"killed-{len(agents)}", meters(SPEED_QUICK if options.quick else SPEED_WHOLE))
+        agent = world.agent(f"killed-{len(agents)}", meters(SPEED, DAYS, PER_CLASS))
         agents.append(agent)
         agent.finished = one_round(world, agent, consumer, recipe, pending)
         print(f"{kills} after {time.monotonic() - began:.0f} s", flush=True)

@@ -101,26 +101,26 @@ APPLIANCES = ["WaterKettle", "Refrigerator", "Washingmachine", "Toaster", "Dishw
               "TV-LCD"]
 
 
-def day_files(limit=64):
-    """Real days, one of each class, when NILM_DATA names them."""
+def day_files(per_class=1):
+    """Real days, so many of each class (at most 64), when NILM_DATA names them."""
     folder = os.environ.get("NILM_DATA")
     files = []
     for name in sorted(glob.glob(os.path.join(folder or "/nowhere", "tracebase/sample/complete/*"))):
-        files += sorted(glob.glob(name + "/*.csv"))[:1]
-    return files[:limit]
+        files += sorted(glob.glob(name + "/*.csv"))[:per_class]
+    return files[:64]
 
 
-def meters(speed, days=2):
-    """Replay of real days, or the same number of simulated circuits."""
-    files = day_files()
+def meters(speed, days=2, per_class=1):
+    """Replay of real days, or simulated circuits."""
+    files = day_files(per_class)
     if files:
         return {f"m{i:02d}": {"type": "replay", "files": f, "speed": speed} for i, f in enumerate(files)}
     return {f"m{i:02d}": {"type": "sim", "appliance": a, "seed": i + 1, "days": days, "start": "2024-03-04",
                           "speed": speed} for i, a in enumerate(APPLIANCES)}
 
 
-def input_name():
-    files = day_files()
+def input_name(per_class=1):
+    files = day_files(per_class)
     return f"{len(files)} recorded day files" if files else f"{len(APPLIANCES)} simulated circuits"
 
 
