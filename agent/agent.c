@@ -357,6 +357,8 @@ static int command_forget(void *context, const char *meter, const char *applianc
         snprintf(why, why_size, "store: %s", store_error(a->store));
     else
         log_info("command: forgot %d routine(s) of meter %s", count, meter);
+    if (count >= 0 && a->meters[i].meter)
+        meter_forget(a->meters[i].meter, appliance);
     return count;
 }
 
@@ -387,6 +389,22 @@ static int command_label(void *context, const struct label_order *order, const c
     return rc < 0 ? rc : runs;
 }
 
+static int command_snooze(void *context, const char *alert_id, int64_t for_ms, char *why,
+                          size_t why_size)
+{
+    struct agent *a = context;
+    if (!a->store) {
+        snprintf(why, why_size, "store: there is none now");
+        return -EIO;
+    }
+    const int rc = journal_snooze(a->journal, alert_id, for_ms ? journal_now_ms() + for_ms : 0);
+    if (rc < 0)
+        snprintf(why, why_size, "%s", store_error(a->store));
+    else
+        log_info("command: alert %s is silent for %" PRId64 " s", alert_id, for_ms / 1000);
+    return rc;
+}
+
 /* ---- all together ---- */
 
 static void open_control(struct agent *a)
@@ -406,8 +424,13 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     a->config = config;
     a->signal_fd = signal_fd;
     a->lock_fd = -1;
-    a->commands = (struct command_target){
-        a, status_command, status_models, command_rollback, command_forget, command_label};
+    a->commands = (struct command_target){a,
+                                          status_command,
+                                          status_models,
+                                          command_rollback,
+                                          command_forget,
+                                          command_label,
+                                          command_snooze};
     a->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (a->event_fd < 0)
         return AGENT_RETRY;

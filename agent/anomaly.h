@@ -1,58 +1,168 @@
-/* anomaly.h - deviations of one meter's load from its learned routine, and what is learned from
- * each run.
+/* anomaly.h - alerts of one meter: what its appliances do against what is usual for them, and what
+ * its readings say by themselves.
  *
- *  left_on        the run has lasted longer than 1.5 times the larger of the longest run and mean +
- * 4 deviations (and a minute longer than the longest). Raised while it runs, cleared when it ends.
- *  power_unusual  the run's mean power lies outside mean +- max(5 deviations, 30 %) and outside
- * everything learned. Raised at its end, or as soon as it has outlasted the longest run; cleared by
- * the next run of the appliance that is normal. meter_silent   no reading for the configured time;
- * cleared with the first reading. Each needs ANOMALY_RUNS learned runs (except meter_silent), is
- * raised once and cleared once, under one alert_id. A run is learned from when it ended by
- * switching off, has a name, and raised nothing; but the fourth odd run in a row is taken for the
- * new normal. Mean and deviation by Welford's method (Technometrics 4, 1962). Structures hold no
- * pointers and may be copied as bytes.
+ * Of appliances, from what was learned (anomaly_routine.h), after the learning period and
+ * ANOMALY_RUNS main runs:
+ *  left_on           the run lasts longer than max(1.25 of the longest, min(2.5 of the 95 %
+ *                    quantile, that and 6 hours)). Cleared when it ends.
+ *  power_unusual     median power of the last 5 main runs more than 12 % beyond what such blocks
+ *                    were, or two of the last three runs beyond all others by far.
+ *  duration_unusual  median length of the last 5 main runs more than 25 % beyond what such blocks
+ *                    were.
+ *  cycling_often, cycle_missing  of what runs in regular cycles: mean period of the last 8 more
+ *                    than 30 % beyond what such blocks were; no start for 2.2 usual long periods;
+ *                    cycling_often also: twice the starts of any day before.
+ *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
+ *                    was when learning ended.
+ *  time_unusual      unknown loads of a sum at an hour in which there were none before.
+ * Of the meter: meter_silent, meter_frozen (the same reading for 3 times the longest such stretch),
+ *  reading_impossible, total_over, energy_over.
+ * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7.
+ *
+ * Each alert is raised once per meter, kind and appliance, updated when it is worse or a day later,
+ * and cleared, under one alert_id. While the meter is frozen nothing is said about appliances. A
+ * run is learned from when it ended by switching off and nothing is odd; what stays odd for a week
+ * and 12 runs is usual from then on. Structures hold no pointers and may be copied as bytes. Time
+ * is the readings' own; one thread.
  */
 #ifndef AGENT_ANOMALY_H
 #define AGENT_ANOMALY_H
 
+#include <stddef.h>
 #include <stdint.h>
 
-#include "agent/detector.h"
+#include "agent/anomaly_routine.h"
+#include "agent/anomaly_rules.h"
 #include "agent/event.h"
 
-#define ANOMALY_RUNS 5u
-#define ANOMALY_ALERTS 3 /* at most, from one call */
+#define ANOMALY_ALERTS 10 /* at most, from one call */
+#define ANOMALY_OPEN 8    /* at a time, of one meter */
+#define ANOMALY_DUE 6     /* appliances of a meter whose next cycle is waited for */
 
-struct anomaly_open { /* an alert that is raised; alert_id empty: none */
-    char alert_id[40], appliance[EVENT_NAME_BYTES];
-    int64_t since_ms;
+enum anomaly_kind {
+    ANOMALY_NONE,
+    ANOMALY_LEFT_ON,
+    ANOMALY_POWER,
+    ANOMALY_DURATION,
+    ANOMALY_CYCLING,
+    ANOMALY_MISSING,
+    ANOMALY_DRIFT,
+    ANOMALY_TIME,
+    ANOMALY_SILENT,
+    ANOMALY_FROZEN,
+    ANOMALY_IMPOSSIBLE,
+    ANOMALY_TOTAL,
+    ANOMALY_ENERGY,
+    ANOMALY_KINDS
+};
+
+struct anomaly_open { /* an alert that is raised; kind 0: none */
+    int32_t kind, severity;
+    char appliance[EVENT_NAME_BYTES];
+    int64_t since_ms, told_ms;
+    int64_t id_ms; /* since_ms as it was when the id was made */
     double value, limit;
 };
 
+struct anomaly_due { /* at_ms 0: none */
+    char appliance[EVENT_NAME_BYTES];
+    int64_t at_ms, wait_ms;
+};
+
+struct anomaly_readings { /* what is judged of readings alone */
+    int64_t first_ms;
+    int64_t still_since_ms; /* the last reading has been the same since */
+    float still_w;
+    uint32_t still_count;
+    float longest_on_s, longest_off_s; /* the longest such stretches, load on and off */
+    float high_w;                      /* highest power that two readings agree in */
+    float suspect_w;                   /* left out: nobody agrees with it yet; 0: none */
+    int64_t bad_ms, negative_ms, over_ms, under_ms; /* since; of the last; 0: none */
+    int64_t day_end_ms;
+    double day_wh;
+    int64_t last_ms;
+    float last_w;
+    uint32_t pad;
+};
+
 struct anomaly {
-    struct anomaly_open left_on, power, silent;
-    uint32_t meter;    /* hash of its name: alert ids differ between meters */
-    uint32_t odd_runs; /* in a row */
+    struct anomaly_open open[ANOMALY_OPEN];
+    struct anomaly_due due[ANOMALY_DUE];
+    int64_t next_due_ms; /* the earliest of them; 0: none */
+    int64_t blind_ms;    /* until then the meter was silent or frozen; 0: never */
+    struct anomaly_readings readings;
+    uint32_t meter; /* hash of its name: alert ids differ between meters */
+    uint32_t pad;
 };
 
 void anomaly_init(struct anomaly *a, const char *meter);
 
-/* While a run is in progress. r: what was learned about appliance, or NULL. Writes alerts and
- * returns their number. */
-int anomaly_running(struct anomaly *a, const struct routine *r, const char *appliance,
-                    const struct detector_run *run, struct alert *alerts);
+/* Bounds for a run in progress, computed once. */
+struct anomaly_bounds {
+    double left_on_s; /* 0: none */
+    double usual_w, usual_s, longest_s;
+    uint64_t runs;
+    int odd_hour; /* of a mixed one: it does not run at this hour */
+};
+/* r: what was learned about the appliance, or NULL. */
+void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
+                    const struct anomaly_run *run, struct anomaly_bounds *out);
 
-/* At the end of a run. r: what was learned (runs = 0: nothing yet), updated in place when *learned
- * becomes 1. */
-int anomaly_finished(struct anomaly *a, struct routine *r, const char *appliance,
-                     const struct detector_run *run, struct alert *alerts, int *learned);
+/* Median power of its main runs, 0: nothing learned. */
+double anomaly_usual_power(const struct routine *r);
 
-/* No reading since last_ms, for longer than silence_ms; and the first one afterwards. 0 or 1 alert.
- */
-int anomaly_silent(struct anomaly *a, int64_t last_ms, int64_t silence_ms, struct alert *alert);
-int anomaly_heard(struct anomaly *a, int64_t t_ms, struct alert *alert);
+/* While a run is in progress. Writes alerts and returns their number, as all below. */
+int anomaly_running(struct anomaly *a, const struct anomaly_bounds *bounds,
+                    const struct anomaly_run *run, struct alert *alerts);
+
+/* At the end of a run. r: what was learned (data_bytes 0: nothing yet), its names set; updated in
+ * place, to be stored. */
+int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struct routine *r,
+                     const struct anomaly_run *run, struct alert *alerts);
+
+/* A reading, before anything else is made of it. *use 0: it is impossible, to be left out. */
+int anomaly_reading(struct anomaly *a, const struct anomaly_rules *rules, int64_t t_ms,
+                    double watts, struct alert *alerts, int *use);
+
+/* A reading that is no number. */
+int anomaly_damaged(struct anomaly *a, int64_t t_ms, struct alert *alerts);
+
+/* No reading since last_ms, for longer than silence_ms; and the first one afterwards. */
+int anomaly_silent(struct anomaly *a, int64_t last_ms, int64_t silence_ms, struct alert *alerts);
+int anomaly_heard(struct anomaly *a, int64_t t_ms, struct alert *alerts);
+
+/* A person had it forgotten (appliance NULL: all of the meter): open alerts of it are cleared. */
+int anomaly_forget(struct anomaly *a, const char *appliance, int64_t t_ms, struct alert *alerts);
+
+int anomaly_open_count(const struct anomaly *a);
 
 /* Whether bytes that were read back can be one: 0 or -EBADMSG. */
 int anomaly_check(const struct anomaly *a);
+
+/* Name of a kind as in payloads. */
+const char *anomaly_name(enum anomaly_kind kind);
+
+/* For anomaly*.c: raises, or updates what is raised already. value, limit: figures; expected, seen:
+ * for people. Returns the number of alerts written to out: 0 or 1. */
+struct anomaly_told {
+    enum anomaly_kind kind;
+    const char *appliance;
+    enum alert_severity severity;
+    int64_t since_ms, t_ms;
+    double value, limit;
+    const char *expected, *seen;
+};
+int anomaly_raise(struct anomaly *a, const struct anomaly_told *told, struct alert *out);
+int anomaly_clear(struct anomaly *a, enum anomaly_kind kind, const char *appliance, int64_t t_ms,
+                  const char *seen, struct alert *out);
+struct anomaly_open *anomaly_find(struct anomaly *a, enum anomaly_kind kind, const char *appliance);
+/* The appliance is on: its next cycle is not overdue. */
+void anomaly_still_running(struct anomaly *a, const char *appliance, int64_t t_ms);
+/* The wall clock was set: what is remembered moves with it. */
+void anomaly_shift(struct anomaly *a, int64_t by_ms);
+/* The meter saw nothing until t_ms. */
+void anomaly_blind(struct anomaly *a, int64_t t_ms);
+/* "45 s", "12 min", "3.5 h" */
+const char *anomaly_duration(double seconds, char *out, size_t size);
 
 #endif

@@ -10,7 +10,7 @@
 
 struct request {
     char id[COMMAND_ID_BYTES];
-    const char *command, *meter, *appliance;
+    const char *command, *meter, *appliance, *alert, *duration;
     const char *load, *name, *key, *signature; /* of label */
     int64_t time_ms;
 };
@@ -92,10 +92,15 @@ static int take_members(const cJSON *root, struct request *r, char *error)
             rc = take_text(item, 63, &r->meter, error);
         } else if (strcmp(item->string, "appliance") == 0) {
             rc = take_text(item, 63, &r->appliance, error);
+        } else if (strcmp(item->string, "alert") == 0) {
+            rc = take_text(item, 39, &r->alert, error);
+        } else if (strcmp(item->string, "duration") == 0) {
+            rc = take_text(item, 16, &r->duration, error);
         } else {
             snprintf(error, ERROR_BYTES,
-                     "unknown member \"%.60s\"; expected id, command, meter, appliance, or those "
-                     "of label",
+                     "unknown member \"%.60s\"; expected id, command, meter, appliance, alert, "
+                     "duration, or "
+                     "those of label",
                      item->string);
             rc = -EINVAL;
         }
@@ -107,6 +112,30 @@ static int take_members(const cJSON *root, struct request *r, char *error)
         return -EINVAL;
     }
     return 0;
+}
+
+int command_duration(const char *text, int64_t *ms)
+{
+    static const struct {
+        char unit;
+        int64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    int64_t n = 0;
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 9)
+        return -EINVAL;
+    for (size_t i = 0; i < digits; i++)
+        n = 10 * n + (text[i] - '0');
+    *ms = 0;
+    if (n == 0 && text[digits] == '\0')
+        return 0;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (text[digits] == units[i].unit && text[digits + 1] == '\0') {
+            *ms = n * units[i].ms;
+            return *ms <= 366 * 86400000LL ? 0 : -EINVAL;
+        }
+    }
+    return -EINVAL;
 }
 
 static int run_forget(const struct command_target *t, const struct request *r, cJSON **result,
@@ -140,23 +169,57 @@ static int run_label(const struct command_target *t, const struct request *r, cJ
     return json_integer(*result, "runs", count);
 }
 
-static int run(const struct command_target *t, const struct request *r, cJSON **result, char *error)
+static int run_snooze(const struct command_target *t, const struct request *r, cJSON **result,
+                      char *error)
 {
-    snprintf(error, ERROR_BYTES, "out of memory"); /* unless told otherwise */
-    if (strcmp(r->command, "label") != 0 &&
-        (r->load || r->name || r->key || r->signature || r->time_ms)) {
+    int64_t ms = 0;
+    if (!r->alert || !r->duration) {
+        snprintf(error, ERROR_BYTES, "%s: required by snooze", r->alert ? "duration" : "alert");
+        return -EINVAL;
+    }
+    if (command_duration(r->duration, &ms) < 0) {
+        snprintf(error, ERROR_BYTES,
+                 "duration: expected 0, or a number with s, m, h or d, up to 366d; found \"%s\"",
+                 r->duration);
+        return -EINVAL;
+    }
+    const int rc = t->snooze(t->context, r->alert, ms, error, ERROR_BYTES);
+    if (rc < 0)
+        return rc;
+    *result = cJSON_CreateObject();
+    return json_integer(*result, "seconds", ms / 1000);
+}
+
+/* Members that belong to one command only. */
+static int check_members(const struct request *r, char *error)
+{
+    const int forget = strcmp(r->command, "forget") == 0, snooze = !strcmp(r->command, "snooze");
+    const int label = strcmp(r->command, "label") == 0;
+    if (!label && (r->load || r->name || r->key || r->signature || r->time_ms)) {
         snprintf(error, ERROR_BYTES, "load, name, time, key and signature belong to label only");
         return -EINVAL;
     }
+    const char *foreign = !forget && !label && r->meter       ? "meter"
+                          : !forget && !label && r->appliance ? "appliance"
+                          : !snooze && r->alert               ? "alert"
+                          : !snooze && r->duration            ? "duration"
+                                                              : NULL;
+    if (foreign)
+        snprintf(error, ERROR_BYTES, "%s: does not belong to %s", foreign, r->command);
+    return foreign ? -EINVAL : 0;
+}
+
+static int run(const struct command_target *t, const struct request *r, cJSON **result, char *error)
+{
+    snprintf(error, ERROR_BYTES, "out of memory"); /* unless told otherwise */
+    if (check_members(r, error) < 0)
+        return -EINVAL;
     if (strcmp(r->command, "forget") == 0)
         return run_forget(t, r, result, error);
     if (strcmp(r->command, "label") == 0)
         return run_label(t, r, result, error);
-    if (r->meter || r->appliance) {
-        snprintf(error, ERROR_BYTES, "%s: does not belong to %s", r->meter ? "meter" : "appliance",
-                 r->command);
-        return -EINVAL;
-    }
+    if (strcmp(r->command, "snooze") == 0)
+        return run_snooze(t, r, result, error);
     if (strcmp(r->command, "ping") == 0) {
         *result = cJSON_CreateObject();
     } else if (strcmp(r->command, "status") == 0) {
@@ -169,10 +232,10 @@ static int run(const struct command_target *t, const struct request *r, cJSON **
             return rc;
         *result = t->models(t->context);
     } else {
-        snprintf(
-            error, ERROR_BYTES,
-            "command: unknown \"%s\"; expected ping, status, models, rollback, forget or label",
-            r->command);
+        snprintf(error, ERROR_BYTES,
+                 "command: unknown \"%s\"; expected ping, status, models, rollback, "
+                 "forget, label or snooze",
+                 r->command);
         return -EINVAL;
     }
     return *result ? 0 : -ENOMEM;

@@ -7,6 +7,7 @@
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "agent/label.h"
 
@@ -27,11 +28,17 @@ struct command_target {
      * number of runs renamed, or -errno. */
     int (*label)(void *context, const struct label_order *order, const char *key_id,
                  const char *signature, char *why, size_t why_size);
+    /* Silence about an alert for so many ms (0: no longer silent): 0 or -errno. */
+    int (*snooze)(void *context, const char *alert_id, int64_t for_ms, char *why,
+                  size_t why_size);
 };
 
 /* Runs the command in text (bytes bytes, any). Returns the reply (free()), NULL when memory is
  * short. */
 char *command_run(const struct command_target *target, const char *text, size_t bytes);
+
+/* "90m", "2h", "0": milliseconds, at most 366 days. 0 or -EINVAL. */
+int command_duration(const char *text, int64_t *ms);
 
 /* The reply to something that cannot even be read as a command. free(). */
 char *command_refusal(const char *error);

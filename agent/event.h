@@ -5,14 +5,15 @@
 
 #include <stdint.h>
 
+#include "storage/energy.h"
 #include "storage/routine.h"
 
 #define EVENT_NAME_BYTES 64
 #define EVENT_UNKNOWN "unknown"
 
 enum event_type { EVENT_ON = 1, EVENT_OFF = 2, EVENT_IDENTIFIED = 3 };
-/* Of time stamps: recorded with the reading; by a clock that can be believed; by no clock yet; by none at first, put
- * right when it was set; counted on from a clock that was lost. */
+/* Of time stamps: recorded with the reading; by a clock that can be believed; by no clock yet; by
+ * none at first, put right when it was set; counted on from a clock that was lost. */
 enum event_quality {
     EVENT_TRACE = 1,
     EVENT_CLOCK = 2,
@@ -41,6 +42,7 @@ enum alert_severity { ALERT_INFO = 1, ALERT_WARNING = 2, ALERT_CRITICAL = 3 };
 struct alert {
     char alert[32]; /* left_on, power_unusual, meter_silent, ... (SPEC.md section 4) */
     int cleared;    /* 0: raised */
+    int updated;    /* 1: raised before, and worse or still so */
     enum alert_severity severity;
     char alert_id[40]; /* the same in raised and cleared */
     char appliance[EVENT_NAME_BYTES];
@@ -51,7 +53,8 @@ struct alert {
 };
 
 #define OUTCOME_EVENTS 4
-#define OUTCOME_ALERTS 4
+#define OUTCOME_ALERTS 12
+#define OUTCOME_HOURS 13
 #define OUTCOME_STATE_BYTES 4096
 
 /* All that follows from one reading (or the passing of time) on one meter. */
@@ -63,6 +66,8 @@ struct outcome {
     struct alert alerts[OUTCOME_ALERTS];
     int has_routine; /* a run ended and was learned from */
     struct routine routine;
+    int hour_count; /* hours that ended, and the one that lasts */
+    struct energy_hour hours[OUTCOME_HOURS];
     const void *state; /* pipeline state to resume from (opaque), or NULL */
     int state_bytes;
 };

@@ -10,11 +10,14 @@
 #include "agent/log.h"
 #include "agent/payload.h"
 #include "agent/place_store.h"
+#include "storage/alerts.h"
+#include "storage/energy.h"
 #include "storage/history.h"
 #include "storage/outbox.h"
 #include "storage/places.h"
 
-#define TRIM_EVERY 256 /* runs ended between two trims of the history */
+#define ENERGY_KEPT_MS (800 * 86400000LL) /* two years and some */
+#define TRIM_EVERY 256                    /* runs ended between two trims of the history */
 
 struct entry { /* one outcome, or one report, that waits for the disk */
     struct entry *next;
@@ -37,7 +40,7 @@ struct journal {
     int held;
 };
 
-static int64_t unix_ms(void)
+int64_t journal_now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
@@ -103,6 +106,40 @@ static int write_run(struct journal *j, const char *meter, const struct event *e
     return history_update(j->store, &run);
 }
 
+/* Into the log of alerts; and into the outbox unless a person wants to hear nothing of it. */
+static int write_alert(struct journal *j, const char *meter, const struct alert *a,
+                       int64_t created_ms)
+{
+    struct alerts_row row = {.severity = (int)a->severity,
+                             .quality = (int)a->quality,
+                             .since_ms = a->since_ms,
+                             .raised_ms = a->time_ms,
+                             .updated_ms = a->time_ms,
+                             .value = a->value,
+                             .limit = a->limit};
+    int64_t until = 0;
+    snprintf(row.id, sizeof row.id, "%s", a->alert_id);
+    snprintf(row.alert, sizeof row.alert, "%s", a->alert);
+    snprintf(row.meter, sizeof row.meter, "%s", meter);
+    snprintf(row.appliance, sizeof row.appliance, "%s", a->appliance);
+    snprintf(row.expected, sizeof row.expected, "%s", a->expected);
+    snprintf(row.seen, sizeof row.seen, "%s", a->seen);
+    /* the agent's own tell what happened: nothing clears them */
+    row.cleared_ms = a->cleared || strcmp(meter, JOURNAL_AGENT) == 0 ? a->time_ms : 0;
+    int rc = alerts_snoozed(j->store, row.meter, row.alert, row.appliance, &until);
+    if (until <= created_ms)
+        until = 0;
+    row.snoozed_ms = until;
+    if (rc == 0)
+        rc = alerts_put(j->store, &row);
+    if (rc < 0 || (until && !a->cleared))
+        return rc;
+    char *body = payload_alert(meter, a);
+    rc = append(j, OUTBOX_ALERT, meter, body, created_ms);
+    free(body);
+    return rc;
+}
+
 static int write_outcome(struct journal *j, const struct outcome *o, int64_t created_ms)
 {
     int rc = 0;
@@ -118,13 +155,12 @@ static int write_outcome(struct journal *j, const struct outcome *o, int64_t cre
         rc = append(j, OUTBOX_EVENT, o->meter, body, created_ms);
         free(body);
     }
-    for (int i = 0; i < o->alert_count && rc == 0; i++) {
-        char *body = payload_alert(o->meter, &o->alerts[i]);
-        rc = append(j, OUTBOX_ALERT, o->meter, body, created_ms);
-        free(body);
-    }
+    for (int i = 0; i < o->alert_count && rc == 0; i++)
+        rc = write_alert(j, o->meter, &o->alerts[i], created_ms);
     if (rc == 0 && o->has_routine)
         rc = routine_put(j->store, &o->routine);
+    for (int i = 0; i < o->hour_count && rc == 0; i++)
+        rc = energy_put(j->store, o->meter, &o->hours[i]);
     if (rc == 0 && o->progress_ms != 0)
         rc = history_set_progress(j->store, o->meter, o->progress_ms);
     if (rc == 0 && o->state)
@@ -143,6 +179,10 @@ static void trim_history(struct journal *j, const struct outcome *o)
         log_warning("history: cannot be trimmed: %s", store_error(j->store));
     if (places_trim(j->store, PLACE_STORE_RUNS, PLACE_STORE_HOURS) < 0)
         log_warning("places: cannot be trimmed: %s", store_error(j->store));
+    if (o->hour_count > 0 && energy_trim(j->store, o->hours[0].start_ms - ENERGY_KEPT_MS) < 0)
+        log_warning("energy: cannot be trimmed: %s", store_error(j->store));
+    if (alerts_trim(j->store, ALERTS_ROWS) < 0)
+        log_warning("alerts: cannot be trimmed: %s", store_error(j->store));
 }
 
 /* Errors that a retry cannot cure: the item itself is at fault. */
@@ -187,7 +227,7 @@ static int write_all(struct journal *j, const struct outcome *o, const char *rep
 
 static int is_quiet(const struct outcome *o)
 {
-    return o->event_count == 0 && o->alert_count == 0 && !o->has_routine;
+    return o->event_count == 0 && o->alert_count == 0 && !o->has_routine && o->hour_count == 0;
 }
 
 static void set_state(struct entry *e, const struct outcome *o)
@@ -266,7 +306,7 @@ static int commit(void *context, const struct outcome *o)
     struct journal *j = context;
     if (!o->meter || !o->meter[0] || strlen(o->meter) >= EVENT_NAME_BYTES)
         return -EINVAL;
-    const int64_t now = unix_ms();
+    const int64_t now = journal_now_ms();
     if (!j->first) {
         const int rc = write_all(j, o, NULL, now);
         if (rc == 0 || is_hopeless(rc)) {
@@ -398,12 +438,76 @@ static void declare_loss(struct journal *j)
     struct alert a = {.alert = "events_lost", .severity = ALERT_CRITICAL, .quality = EVENT_CLOCK};
     const uint64_t lost = j->stats.lost - j->lost_told;
     j->lost_told = j->stats.lost;
-    a.time_ms = a.since_ms = unix_ms();
+    a.time_ms = a.since_ms = journal_now_ms();
     snprintf(a.alert_id, sizeof a.alert_id, "events_lost-%" PRId64, a.time_ms);
     snprintf(a.expected, sizeof a.expected, "a disk that takes what is detected");
     snprintf(a.seen, sizeof a.seen, "%" PRIu64 " outcomes lost while the disk refused", lost);
     a.value = (double)lost;
     journal_alert(j, &a);
+}
+
+int journal_snooze(struct journal *j, const char *alert_id, int64_t until_ms)
+{
+    return alerts_snooze(j->store, alert_id, until_ms);
+}
+
+#define AWAKE 16 /* told at a time */
+
+struct awake {
+    struct alerts_row rows[AWAKE];
+    int count;
+};
+
+static int take_awake(void *context, const struct alerts_row *row)
+{
+    struct awake *w = context;
+    w->rows[w->count++] = *row;
+    return w->count == AWAKE;
+}
+
+/* One transaction: told once, also when the power goes in between. */
+static int tell_awake(struct journal *j, const struct awake *w, int64_t now)
+{
+    int rc = store_begin(j->store);
+    for (int i = 0; i < w->count && rc == 0; i++) {
+        const struct alerts_row *r = &w->rows[i];
+        struct alert a = {.updated = 1,
+                          .severity = (enum alert_severity)r->severity,
+                          .quality = (enum event_quality)r->quality,
+                          .time_ms = r->updated_ms,
+                          .since_ms = r->since_ms,
+                          .value = r->value,
+                          .limit = r->limit};
+        snprintf(a.alert, sizeof a.alert, "%s", r->alert);
+        snprintf(a.alert_id, sizeof a.alert_id, "%s", r->id);
+        snprintf(a.appliance, sizeof a.appliance, "%s", r->appliance);
+        snprintf(a.expected, sizeof a.expected, "%s", r->expected);
+        snprintf(a.seen, sizeof a.seen, "%s", r->seen);
+        char *body = payload_alert(r->meter, &a);
+        rc = append(j, OUTBOX_ALERT, r->meter, body, now);
+        free(body);
+        if (rc == 0)
+            rc = alerts_snooze(j->store, r->id, 0);
+    }
+    if (rc == 0 && w->count < AWAKE)
+        rc = alerts_wake(j->store, now) < 0 ? -EIO : 0; /* those that are over, too */
+    if (rc == 0)
+        rc = store_commit(j->store);
+    if (rc < 0)
+        store_rollback(j->store);
+    return rc;
+}
+
+void journal_wake_alerts(struct journal *j)
+{
+    const int64_t now = journal_now_ms();
+    if (j->first || !j->store)
+        return; /* the disk refuses */
+    struct awake *w = calloc(1, sizeof *w);
+    if (w && alerts_awake(j->store, now, AWAKE, take_awake, w) > 0 && tell_awake(j, w, now) == 0 &&
+        j->wake)
+        j->wake(j->context);
+    free(w);
 }
 
 size_t journal_flush(struct journal *j)

@@ -16,7 +16,7 @@
 #include "agent/meter.h"
 #include "storage/store.h"
 
-#define JOURNAL_QUEUE 256      /* entries that wait at most, about 2 MiB */
+#define JOURNAL_QUEUE 256      /* entries that wait at most, about 6 MiB */
 #define JOURNAL_AGENT "_agent" /* "meter" of the agent's own alerts */
 
 struct journal;
@@ -55,6 +55,14 @@ int journal_restore(struct journal *j, const char *meter_name, struct meter *m,
 /* An alert of the agent itself (meter "_agent"), and a report (JSON body). 0 or as commit. */
 int journal_alert(struct journal *j, const struct alert *a);
 int journal_report(struct journal *j, const char *body, int64_t now_ms);
+
+/* Asks for silence about an alert until then (wall clock; 0: no longer silent): it is kept up to
+ * date, but only its clearing is told. 0, -ENOENT, or -errno of the store. */
+int journal_snooze(struct journal *j, const char *alert_id, int64_t until_ms);
+/* The clock by which snoozes are counted. */
+int64_t journal_now_ms(void);
+/* Tells of alerts whose snooze is over and that are open still. */
+void journal_wake_alerts(struct journal *j);
 
 /* Tries to write what waits. Returns the number still waiting. */
 size_t journal_flush(struct journal *j);

@@ -221,6 +221,7 @@ static void tick(struct agent *a, int64_t mono)
         return;
     a->tick_at = mono + TICK_MS;
     journal_flush(a->journal);
+    journal_wake_alerts(a->journal);
     check_store(a, mono);
     agent_keep_time(a);
     upkeep_tick(&a->upkeep, a);

@@ -17,10 +17,12 @@
 
 #include "agent/anomaly.h"
 #include "agent/detector.h"
+#include "agent/hours.h"
 #include "agent/identify.h"
 #include "agent/meter_window.h"
 
 #define SAVED_MAGIC 0x6d747232u /* "mtr2" */
+#define PEAK_FACTOR 1.3         /* of the usual power, when no peak is configured */
 #define LIMIT_W 1e7f            /* beyond it a reading is damaged */
 
 struct saved {
@@ -31,12 +33,16 @@ struct saved {
     struct detector detector;
     struct identify identify;
     struct anomaly anomaly;
+    struct hours hours;
+    char load[EVENT_NAME_BYTES]; /* name under which the circuit's load is learned; "": none yet */
 };
 static_assert(sizeof(struct saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
+static_assert(OUTCOME_HOURS > HOURS_KEPT, "hours fit into an outcome");
 
 struct meter_shared {
     struct meter_scratch scratch;
     struct outcome outcome; /* being put together */
+    struct routine routine; /* read for a moment */
 };
 
 struct meter {
@@ -47,12 +53,13 @@ struct meter {
     struct meter_memory memory;
     struct meter_window window;
     struct saved saved;
-    enum event_quality quality; /* of times that go out now */
-    int64_t prime_ms;           /* readings up to this time only prime; INT64_MIN: none */
-    uint32_t prime_repeats;     /* how many with this very time */
-    int64_t last_ms;            /* of the last reading, primed or not; INT64_MIN: none */
-    int64_t tick_ms;            /* the first tick; INT64_MIN: none */
-    struct routine routine;     /* of the run in progress; runs = 0: nothing learned */
+    enum event_quality quality;   /* of times that go out now */
+    int64_t prime_ms;             /* readings up to this time only prime; INT64_MIN: none */
+    uint32_t prime_repeats;       /* how many with this very time */
+    int64_t last_ms;              /* of the last reading, primed or not; INT64_MIN: none */
+    int64_t tick_ms;              /* the first tick; INT64_MIN: none */
+    struct anomaly_bounds bounds; /* of the run in progress */
+    int hours_due;                /* an outcome is to be made although nothing happened */
     struct meter_status status;
 };
 
@@ -91,6 +98,7 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
     m->shared = shared;
     m->config = *config;
     m->quality = config->quality;
+    m->config.rules.on_w = config->on_w;
     m->detection =
         (struct detector_config){config->on_w,       config->off_w,      config->min_on_ms,
                                  config->min_off_ms, config->silence_ms, config->max_gap_ms};
@@ -121,29 +129,68 @@ void meter_destroy(struct meter *m)
     free(m);
 }
 
-/* What was learned about the appliance that the run is believed to be. */
+/* A run as anomalies see it: by the wall clock, since they know hours and days. */
+static struct anomaly_run run_of(const struct meter *m, const struct detector_run *run)
+{
+    return (struct anomaly_run){
+        .appliance = m->saved.load[0] ? m->saved.load : m->saved.identify.name,
+        .start_ms = run->start_ms + m->saved.offset_ms,
+        .end_ms = run->end_ms + m->saved.offset_ms,
+        .energy_wh = run->energy_wh,
+        .mean_w = run->mean_w,
+        .peak_w = run->peak_w,
+        .whole = !strcmp(run->reason, "off"),
+    };
+}
+
+/* What was learned about an appliance, or a new routine of that name. */
+static struct routine *recall_routine(struct meter *m, const char *name)
+{
+    struct routine *r = &m->shared->routine;
+    if (m->memory.routine && m->memory.routine(m->memory.context, m->config.name, name, r) == 0)
+        return r;
+    memset(r, 0, sizeof(*r));
+    snprintf(r->meter, sizeof(r->meter), "%s", m->config.name);
+    snprintf(r->appliance, sizeof(r->appliance), "%s", name);
+    return r;
+}
+
+/* The bounds for a run that is in progress. */
 static void recall(struct meter *m)
 {
+    struct detector_run run;
+    detector_current(&m->saved.detector, &run);
+    const struct anomaly_run r = run_of(m, &run);
+    const struct routine *routine = recall_routine(m, r.appliance);
+    m->status.learning = anomaly_routine_progress(routine, &m->config.rules, r.end_ms);
+    anomaly_recall(routine, &m->config.rules, &r, &m->bounds);
+}
+
+/* A circuit has one load behind it, so its runs are one routine although the name may be unclear
+ * now and then. Another name and another power mean another load. */
+static struct routine *routine_of(struct meter *m, const struct detector_run *run)
+{
     const char *name = m->saved.identify.name;
-    memset(&m->routine, 0, sizeof(m->routine));
-    if (strcmp(name, EVENT_UNKNOWN) && m->memory.routine &&
-        m->memory.routine(m->memory.context, m->config.name, name, &m->routine) == 0)
-        return;
-    memset(&m->routine, 0, sizeof(m->routine));
-    snprintf(m->routine.meter, sizeof(m->routine.meter), "%s", m->config.name);
-    snprintf(m->routine.appliance, sizeof(m->routine.appliance), "%s", name);
+    char *load = m->saved.load;
+    struct routine *r = recall_routine(m, load[0] ? load : name);
+    if (load[0] && strcmp(load, name) != 0 && strcmp(name, EVENT_UNKNOWN) != 0) {
+        const double usual = anomaly_usual_power(r);
+        if (!strcmp(load, EVENT_UNKNOWN)) /* it has a name now */
+            snprintf(r->appliance, sizeof(r->appliance), "%s", name);
+        else if (run->mean_w > 2 * usual || run->mean_w < usual / 2)
+            r = recall_routine(m, name);
+    }
+    snprintf(load, sizeof(m->saved.load), "%s", r->appliance);
+    return r;
 }
 
 /* Times of an earlier life, by its own count, become those of this one. */
 static void shift(struct saved *s, int64_t offset_ms)
 {
     const int64_t by = s->offset_ms - offset_ms;
-    struct anomaly_open *open[] = {&s->anomaly.left_on, &s->anomaly.power, &s->anomaly.silent};
     s->detector.last_ms += by;
     s->detector.since_ms += by;
     s->detector.start_ms += by;
-    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
-        open[i]->since_ms += by;
     s->offset_ms = offset_ms;
 }
 
@@ -155,7 +202,8 @@ static int load_saved(struct meter *m, const void *state, int state_bytes)
         return -EBADMSG;
     memcpy(&s, state, sizeof(s));
     if (s.magic != SAVED_MAGIC || s.size != sizeof(s) || detector_check(&s.detector) ||
-        identify_check(&s.identify) || anomaly_check(&s.anomaly))
+        identify_check(&s.identify) || anomaly_check(&s.anomaly) || hours_check(&s.hours) ||
+        !memchr(s.load, 0, sizeof(s.load)))
         return -EBADMSG;
     uint32_t meter = m->saved.anomaly.meter;
     shift(&s, m->saved.offset_ms);
@@ -204,7 +252,7 @@ static void begin_outcome(struct meter *m)
     struct outcome *o = &m->shared->outcome;
     o->meter = m->config.name;
     o->progress_ms = 0;
-    o->event_count = o->alert_count = o->has_routine = 0;
+    o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
     o->state = NULL;
     o->state_bytes = 0;
 }
@@ -213,11 +261,8 @@ static void begin_outcome(struct meter *m)
 static void stamp(struct meter *m, struct outcome *o)
 {
     const int64_t offset = m->saved.offset_ms;
-    for (int i = 0; i < o->alert_count; i++) {
+    for (int i = 0; i < o->alert_count; i++) /* their times are the wall clock's already */
         o->alerts[i].quality = m->quality;
-        o->alerts[i].time_ms += offset;
-        o->alerts[i].since_ms += offset;
-    }
     for (int i = 0; i < o->event_count; i++) {
         o->events[i].time_ms += offset;
         o->events[i].start_ms += offset;
@@ -231,8 +276,10 @@ static void stamp(struct meter *m, struct outcome *o)
 static void end_outcome(struct meter *m)
 {
     struct outcome *o = &m->shared->outcome;
-    if (!o->event_count && !o->alert_count)
+    if (!o->event_count && !o->alert_count && !m->hours_due)
         return;
+    m->hours_due = 0;
+    o->hour_count = hours_take(&m->saved.hours, o->hours);
     o->progress_ms = m->saved.detector.started ? m->saved.detector.last_ms : 0;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
@@ -285,19 +332,18 @@ static int use_result(struct meter *m, double factor)
 static void run_ended(struct meter *m, const struct detector_run *run)
 {
     struct outcome *o = &m->shared->outcome;
-    int learned = 0;
     for (size_t i = 0; i < sizeof(end_looks) / sizeof(end_looks[0]); i++) {
         if (meter_window_look(&m->window, m->window.window / 8 * end_looks[i]))
             use_result(m, END_LOOK_FACTOR);
     }
     add_event(m, EVENT_OFF, run);
-    recall(m);
-    o->alert_count += anomaly_finished(&m->saved.anomaly, &m->routine, m->saved.identify.name, run,
-                                       alert_room(m), &learned);
-    if (learned) {
-        o->has_routine = 1;
-        o->routine = m->routine;
-    }
+    struct routine *routine = routine_of(m, run);
+    const struct anomaly_run finished = run_of(m, run);
+    o->alert_count +=
+        anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished, alert_room(m));
+    m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
+    o->has_routine = 1;
+    o->routine = *routine;
 }
 
 /* Feeds the grid; results become belief unless the reading only primes. Returns 1 when the name
@@ -325,7 +371,8 @@ static void pass(struct meter *m, int64_t t_ms)
         run_ended(m, &run);
     if (silent && is_trace(m))
         m->shared->outcome.alert_count +=
-            anomaly_silent(&m->saved.anomaly, d->last_ms, m->config.silence_ms, alert_room(m));
+            anomaly_silent(&m->saved.anomaly, d->last_ms + m->saved.offset_ms, m->config.silence_ms,
+                           alert_room(m));
 }
 
 static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
@@ -339,15 +386,18 @@ static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
     }
     if (!d->on)
         return;
-    if (change == DETECTOR_ON)
+    if (change == DETECTOR_ON) {
         add_event(m, EVENT_ON, &run);
+        hours_start(&m->saved.hours);
+    }
     detector_current(d, &run);
     if (change == DETECTOR_ON || renamed)
         recall(m);
     if (change != DETECTOR_ON && renamed)
         add_event(m, EVENT_IDENTIFIED, &run);
-    m->shared->outcome.alert_count += anomaly_running(&m->saved.anomaly, &m->routine,
-                                                      m->saved.identify.name, &run, alert_room(m));
+    const struct anomaly_run running = run_of(m, &run);
+    m->shared->outcome.alert_count +=
+        anomaly_running(&m->saved.anomaly, &m->bounds, &running, alert_room(m));
 }
 
 /* Whether the reading was consumed in an earlier life. */
@@ -376,11 +426,30 @@ static void turn_back(struct meter *m)
     m->last_ms = m->tick_ms = INT64_MIN;
 }
 
+/* Not a number, or beyond all bounds. Only live readings tell: a recorded one would be told again
+ * after a restart. */
+static int damaged(struct meter *m, int64_t t_ms)
+{
+    if (t_ms > 0 && t_ms >= m->last_ms && !is_trace(m)) {
+        begin_outcome(m);
+        m->shared->outcome.alert_count +=
+            anomaly_damaged(&m->saved.anomaly, t_ms + m->saved.offset_ms, alert_room(m));
+        end_outcome(m);
+    }
+    return -EINVAL;
+}
+
+/* From which power on the load is at its peak. */
+static double peak_power(const struct meter *m)
+{
+    return m->config.peak_w > 0 ? m->config.peak_w : PEAK_FACTOR * m->bounds.usual_w;
+}
+
 int meter_reading(struct meter *m, int64_t t_ms, float watts)
 {
     struct detector *d = &m->saved.detector;
     if (!isfinite(watts) || fabsf(watts) > LIMIT_W || t_ms <= 0)
-        return -EINVAL;
+        return damaged(m, t_ms);
     int64_t last = m->last_ms;
     if (!is_trace(m) && d->started && d->last_ms > last)
         last = d->last_ms; /* of an earlier life */
@@ -402,10 +471,18 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
     }
     begin_outcome(m);
     pass(m, t_ms);
-    m->shared->outcome.alert_count += anomaly_heard(&m->saved.anomaly, t_ms, alert_room(m));
+    const int64_t wall_ms = t_ms + m->saved.offset_ms;
+    m->shared->outcome.alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, alert_room(m));
+    int use = 1;
+    m->shared->outcome.alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
+                                                      (double)watts, alert_room(m), &use);
+    if (!use) /* as if the reading before had been repeated */
+        watts = d->started ? (float)d->last_w : 0;
     m->saved.repeats = d->started && d->last_ms == t_ms ? m->saved.repeats + 1 : 1;
     int renamed = look(m, t_ms, watts, 0);
     detect(m, t_ms, watts, renamed);
+    m->hours_due |= hours_add(&m->saved.hours, wall_ms, (double)watts, d->on, peak_power(m),
+                              m->config.max_gap_ms);
     end_outcome(m);
     return 0;
 }
@@ -427,6 +504,7 @@ void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality qual
 {
     if (is_trace(m))
         return;
+    anomaly_shift(&m->saved.anomaly, offset_ms - m->saved.offset_ms);
     m->saved.offset_ms = offset_ms;
     m->quality = quality;
 }
@@ -445,9 +523,21 @@ void meter_tick(struct meter *m, int64_t now_ms)
     begin_outcome(m);
     if (detector_pass(d, &m->detection, now_ms, &run) == DETECTOR_OFF)
         run_ended(m, &run);
-    m->shared->outcome.alert_count +=
-        anomaly_silent(&m->saved.anomaly, since, m->config.silence_ms, alert_room(m));
+    m->shared->outcome.alert_count += anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms,
+                                                     m->config.silence_ms, alert_room(m));
     end_outcome(m);
+}
+
+void meter_forget(struct meter *m, const char *appliance)
+{
+    const int64_t t_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
+    begin_outcome(m);
+    m->shared->outcome.alert_count +=
+        anomaly_forget(&m->saved.anomaly, appliance, t_ms, alert_room(m));
+    if (!appliance || !strcmp(appliance, m->saved.load))
+        m->saved.load[0] = '\0';
+    end_outcome(m);
+    recall(m);
 }
 
 void meter_finish(struct meter *m)
@@ -484,6 +574,8 @@ void meter_get_status(const struct meter *m, struct meter_status *out)
     snprintf(out->appliance, sizeof(out->appliance), "%s", m->saved.identify.name);
     out->confidence = m->saved.identify.confidence;
     out->on = m->saved.detector.on;
+    out->peak = m->saved.detector.on && peak_power(m) > 0 && m->status.watts >= peak_power(m);
+    out->alerts = anomaly_open_count(&m->saved.anomaly);
     out->last_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
     out->samples = m->window.samples;
     out->inferences = m->window.inferences;

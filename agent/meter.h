@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/anomaly_rules.h"
 #include "agent/event.h"
 #include "inference/engine.h"
 #include "storage/history.h"
@@ -23,6 +24,8 @@ struct meter_config {
     int64_t silence_ms;            /* without a reading: alert */
     int64_t max_gap_ms;            /* between readings */
     enum event_quality quality;    /* of the readings' times */
+    double peak_w;                 /* power from which the load is at its peak; 0: learned */
+    struct anomaly_rules rules;    /* of alerts; on_w of it is set by meter_create */
 };
 
 /* How the pipeline reads what was learned (the journal writes it): 0, -ENOENT. */
@@ -60,12 +63,13 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
  * that was set: the run ends ("gap") and time begins anew. */
 int meter_reading(struct meter *m, int64_t t_ms, float watts);
 
-/* For a live meter whose readings are counted by the monotonic clock: what is added to its times when they go out, and
- * how good they are then. The clock may be set while a run lasts: its length stays right, and so do the stamps of what
- * follows. */
+/* For a live meter whose readings are counted by the monotonic clock: what is added to its times
+ * when they go out, and how good they are then. The clock may be set while a run lasts: its length
+ * stays right, and so do the stamps of what follows. */
 void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality quality);
 
-/* Hands the state alone to the sink: after the clock was set, so that a restart finds times by the new one. */
+/* Hands the state alone to the sink: after the clock was set, so that a restart finds times by the
+ * new one. */
 void meter_checkpoint(struct meter *m);
 
 /* The passing of time without readings (silence): now in the readings' time scale. For live meters;
@@ -81,10 +85,16 @@ void meter_finish(struct meter *m);
  * stays). */
 int meter_set_engine(struct meter *m, const struct engine *engine);
 
+/* A person had the routine of the appliance forgotten (NULL: of all): open alerts of it are
+ * cleared. */
+void meter_forget(struct meter *m, const char *appliance);
+
 struct meter_status { /* counters are since meter_create */
     char appliance[EVENT_NAME_BYTES];
     double confidence;
-    int on;
+    int on, peak;    /* peak: on, and more than usual */
+    double learning; /* 0 to 1: of the load seen last */
+    int alerts;      /* open ones */
     double watts;
     int64_t last_ms;
     uint64_t readings; /* accepted, those that only primed included */

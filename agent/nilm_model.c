@@ -284,6 +284,7 @@ static const struct {
     {"truth", workshop_truth, "what was on, from submetered recordings"},
     {"score", workshop_score, "judge events against the truth"},
     {"baseline", workshop_baseline, "Hart's edges or combinatorial optimisation, to compare with"},
+    {"inject", workshop_inject, "put a fault into recorded days"},
     {"bench", workshop_bench, "what a model costs on this machine"},
     {"inspect", workshop_inspect, "show what is in a model file"},
     {"pack", command_pack, "make a bundle of a model"},

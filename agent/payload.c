@@ -56,7 +56,7 @@ char *payload_alert(const char *meter, const struct alert *a)
     static const char *const severities[] = {"info", "warning", "critical"};
     cJSON *o = cJSON_CreateObject();
     int rc = json_text(o, "alert", a->alert);
-    rc |= json_text(o, "state", a->cleared ? "cleared" : "raised");
+    rc |= json_text(o, "state", a->cleared ? "cleared" : a->updated ? "updated" : "raised");
     rc |= json_text(o, "severity", severities[a->severity - ALERT_INFO]);
     rc |= json_text(o, "meter", meter);
     rc |= json_text(o, "appliance", a->appliance);

@@ -27,6 +27,8 @@ static cJSON *describe_meter(const struct agent_meter *m)
     rc |= json_text(o, "appliance", s.on ? s.appliance : "");
     rc |= json_unsigned(o, "samples", s.readings);
     rc |= json_integer(o, "last", s.readings ? s.last_ms : 0);
+    rc |= json_number(o, "learning", s.learning, 1000);
+    rc |= json_integer(o, "alerts", s.alerts);
     if (rc < 0) {
         cJSON_Delete(o);
         return NULL;

@@ -2,15 +2,11 @@
 #include "storage/routine.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "storage/store_internal.h"
 
-#define COLUMNS                                                                                    \
-    "meter, appliance, runs, duration_mean_s, duration_m2, duration_max_s, power_mean_w, "         \
-    "power_m2, power_min_w, power_max_w,"                                                          \
-    " energy_mean_wh, first_ms, last_ms"
+#define COLUMNS "meter, appliance, runs, first_ms, last_ms, data"
 
 static int take(struct store *s, sqlite3_stmt *q, struct routine *out)
 {
@@ -20,16 +16,19 @@ static int take(struct store *s, sqlite3_stmt *q, struct routine *out)
         rc = store_column_text(s, q, 1, out->appliance, sizeof out->appliance);
     int64_t runs = sqlite3_column_int64(q, 2);
     out->runs = runs < 0 ? 0 : (uint64_t)runs;
-    out->duration_mean_s = sqlite3_column_double(q, 3);
-    out->duration_m2 = sqlite3_column_double(q, 4);
-    out->duration_max_s = sqlite3_column_double(q, 5);
-    out->power_mean_w = sqlite3_column_double(q, 6);
-    out->power_m2 = sqlite3_column_double(q, 7);
-    out->power_min_w = sqlite3_column_double(q, 8);
-    out->power_max_w = sqlite3_column_double(q, 9);
-    out->energy_mean_wh = sqlite3_column_double(q, 10);
-    out->first_ms = sqlite3_column_int64(q, 11);
-    out->last_ms = sqlite3_column_int64(q, 12);
+    out->first_ms = sqlite3_column_int64(q, 3);
+    out->last_ms = sqlite3_column_int64(q, 4);
+    const void *data = sqlite3_column_blob(q, 5);
+    const size_t bytes = (size_t)sqlite3_column_bytes(q, 5);
+    memset(out->data, 0, sizeof out->data);
+    out->data_bytes = 0;
+    if (rc == 0 && bytes > sizeof out->data)
+        rc = store_refuse(s, -EBADMSG, "%s: table routine, meter %s: %zu bytes", s->path,
+                          out->meter, bytes);
+    if (rc == 0 && bytes > 0) {
+        memcpy(out->data, data, bytes);
+        out->data_bytes = (uint32_t)bytes;
+    }
     return rc;
 }
 
@@ -52,35 +51,29 @@ int routine_get(struct store *s, const char *meter, const char *appliance, struc
 
 int routine_put(struct store *s, const struct routine *r)
 {
-    const double figures[] = {r->duration_mean_s, r->duration_m2,   r->duration_max_s,
-                              r->power_mean_w,    r->power_m2,      r->power_min_w,
-                              r->power_max_w,     r->energy_mean_wh};
-    const int count = (int)(sizeof figures / sizeof figures[0]);
-
     store_clear(s);
     int rc = store_check_text(s, r->meter, 1, sizeof r->meter, "meter of a routine");
     if (rc == 0)
         rc = store_check_text(s, r->appliance, 1, sizeof r->appliance, "appliance of a routine");
-    for (int i = 0; i < count && rc == 0; i++)
-        if (!isfinite(figures[i]))
-            rc = store_refuse(s, -EINVAL, "figures of a routine: expected finite numbers");
+    if (rc == 0 && r->data_bytes > sizeof r->data)
+        rc = store_refuse(s, -EINVAL, "data of a routine: expected at most %zu bytes",
+                          sizeof r->data);
     if (rc == 0 && r->runs > INT64_MAX)
         rc = store_refuse(s, -EINVAL, "runs of a routine: too large");
     if (rc < 0)
         return rc;
     rc = store_enter(s);
     if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, ROUTINE_PUT,
-                            "INSERT OR REPLACE INTO routine (" COLUMNS ")"
-                            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+        sqlite3_stmt *q = store_statement(s, ROUTINE_PUT,
+                                          "INSERT OR REPLACE INTO routine (" COLUMNS ")"
+                                          " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
         sqlite3_bind_text(q, 1, r->meter, -1, SQLITE_STATIC);
         sqlite3_bind_text(q, 2, r->appliance, -1, SQLITE_STATIC);
         sqlite3_bind_int64(q, 3, (int64_t)r->runs);
-        for (int i = 0; i < count; i++)
-            sqlite3_bind_double(q, 4 + i, figures[i]);
-        sqlite3_bind_int64(q, 12, r->first_ms);
-        sqlite3_bind_int64(q, 13, r->last_ms);
+        sqlite3_bind_int64(q, 4, r->first_ms);
+        sqlite3_bind_int64(q, 5, r->last_ms);
+        sqlite3_bind_blob(q, 6, r->data_bytes ? (const void *)r->data : "", (int)r->data_bytes,
+                          SQLITE_STATIC);
         rc = store_step(s, q, "store a routine");
     }
     return store_leave(s, rc);

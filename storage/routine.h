@@ -14,21 +14,20 @@
 
 #define ROUTINE_NAME_BYTES 64u /* with the NUL */
 
+#define ROUTINE_DATA_BYTES 2048u
+
 struct routine {
     char meter[ROUTINE_NAME_BYTES]; /* both names: not empty */
     char appliance[ROUTINE_NAME_BYTES];
-    uint64_t runs;                       /* finished ones that were learned from */
-    double duration_mean_s, duration_m2; /* Welford (1962): variance = m2 / (runs - 1), s^2 */
-    double duration_max_s;               /* the longest */
-    double power_mean_w, power_m2;       /* of a run's mean power, W and W^2, as above */
-    double power_min_w, power_max_w;     /* of a run's mean power */
-    double energy_mean_wh;               /* of a run */
-    int64_t first_ms, last_ms;           /* start of the first and the last run */
+    uint64_t runs;             /* finished ones that were learned from */
+    int64_t first_ms, last_ms; /* start of the first and the last of them */
+    uint32_t data_bytes;       /* what follows; meaning and version are the agent's */
+    unsigned char data[ROUTINE_DATA_BYTES];
 };
 
 /* 0, or -ENOENT when nothing was learned. */
 int routine_get(struct store *s, const char *meter, const char *appliance, struct routine *out);
-/* Adds or replaces. -EINVAL: an empty or too long name, a figure that is not finite. */
+/* Adds or replaces. -EINVAL: an empty or too long name, too much data. */
 int routine_put(struct store *s, const struct routine *r);
 /* Forgets what was learned (appliance NULL: all of the meter). Returns the number removed or
  * -errno. */

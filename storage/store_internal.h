@@ -99,6 +99,16 @@ enum store_statement_id { /* one slot of the cache each */
                           PLACES_LIST_CELLS,
                           PLACES_TRIM_RUNS,
                           PLACES_TRIM_CELLS,
+                          ENERGY_PUT,
+                          ENERGY_LIST,
+                          ENERGY_TRIM,
+                          ALERTS_PUT,
+                          ALERTS_LIST,
+                          ALERTS_SNOOZE,
+                          ALERTS_SNOOZED,
+                          ALERTS_AWAKE,
+                          ALERTS_WAKE,
+                          ALERTS_TRIM,
                           STORE_STATEMENTS
 };
 

@@ -113,24 +113,49 @@ static int take_result(const char *line, const char *path, cJSON **result, char 
     return rc;
 }
 
+/* One line, new; NULL: out of memory. */
+static char *make_request(const char *command, const cJSON *members)
+{
+    char id[48];
+    cJSON *o = cJSON_CreateObject();
+    snprintf(id, sizeof id, "nilmctl-%ld", (long)getpid());
+    int ok = cJSON_AddStringToObject(o, "id", id) && cJSON_AddStringToObject(o, "command", command);
+    for (const cJSON *m = members ? members->child : NULL; m && ok; m = m->next)
+        ok = cJSON_AddStringToObject(o, m->string, m->valuestring) != NULL;
+    char *text = ok ? cJSON_PrintUnformatted(o) : NULL;
+    cJSON_Delete(o);
+    return text;
+}
+
+int ask_agent_with(const char *path, const char *command, const cJSON *members, cJSON **result,
+                   char *why, size_t why_size)
+{
+    char *line = NULL, *request = make_request(command, members);
+    *result = NULL;
+    if (!request) {
+        snprintf(why, why_size, "out of memory");
+        return -ENOMEM;
+    }
+    int fd = open_socket(path, why, why_size), rc = fd;
+    if (fd >= 0) {
+        rc = send_all(fd, request, strlen(request));
+        if (rc == 0)
+            rc = send_all(fd, "\n", 1);
+        if (rc == 0)
+            rc = read_line(fd, &line);
+        if (rc != 0)
+            snprintf(why, why_size, "%s: %s", path,
+                     rc == -ETIMEDOUT ? "the agent does not answer" : strerror(-rc));
+        else
+            rc = take_result(line, path, result, why, why_size);
+        close(fd);
+    }
+    free(line);
+    free(request);
+    return rc;
+}
+
 int ask_agent(const char *path, const char *command, cJSON **result, char *why, size_t why_size)
 {
-    char request[128], *line = NULL;
-    *result = NULL;
-    int fd = open_socket(path, why, why_size);
-    if (fd < 0)
-        return fd;
-    int n = snprintf(request, sizeof request, "{\"id\":\"nilmctl-%ld\",\"command\":\"%s\"}\n",
-                     (long)getpid(), command);
-    int rc = send_all(fd, request, (size_t)n);
-    if (rc == 0)
-        rc = read_line(fd, &line);
-    if (rc != 0)
-        snprintf(why, why_size, "%s: %s", path,
-                 rc == -ETIMEDOUT ? "the agent does not answer" : strerror(-rc));
-    else
-        rc = take_result(line, path, result, why, why_size);
-    free(line);
-    close(fd);
-    return rc;
+    return ask_agent_with(path, command, NULL, result, why, why_size);
 }

@@ -18,4 +18,8 @@
  * -EREMOTEIO: the agent said no, its words are in why; -EBADMSG, -EMSGSIZE: not a reply. *result is NULL then. */
 int ask_agent(const char *path, const char *command, cJSON **result, char *why, size_t why_size);
 
+/* The same with further members of the command (an object of texts; stays the caller's), or NULL. */
+int ask_agent_with(const char *path, const char *command, const cJSON *members, cJSON **result,
+                   char *why, size_t why_size);
+
 #endif

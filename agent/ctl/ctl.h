@@ -9,6 +9,8 @@
 /* On the gateway itself, from its control socket, store and model slots; none of them changes anything but ctl_label. */
 int ctl_status(int argc, char **argv);
 int ctl_events(int argc, char **argv);
+int ctl_alerts(int argc, char **argv);
+int ctl_snooze(int argc, char **argv);
 int ctl_label(int argc, char **argv);
 int ctl_places(int argc, char **argv);
 int ctl_unknown(int argc, char **argv);

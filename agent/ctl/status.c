@@ -27,13 +27,14 @@ static void print_meters(const cJSON *meters)
     const cJSON *m;
     if (cJSON_GetArraySize(meters) == 0)
         return;
-    printf("\n%-20s %-7s %-10s %-20s %12s  %s\n", "METER", "TYPE", "STATE", "APPLIANCE", "READINGS",
-           "LAST READING");
+    printf("\n%-20s %-7s %-10s %-20s %12s  %-19s %8s %6s\n", "METER", "TYPE", "STATE", "APPLIANCE",
+           "READINGS", "LAST READING", "LEARNED", "ALERTS");
     cJSON_ArrayForEach(m, meters)
     {
-        printf("%-20s %-7s %-10s %-20s %12.0f  %s\n", text_of(m, "name"), text_of(m, "type"),
-               text_of(m, "state"), text_of(m, "appliance"), number_of(m, "samples"),
-               cli_stamp((int64_t)number_of(m, "last"), stamp));
+        printf("%-20s %-7s %-10s %-20s %12.0f  %-19s %6.0f %% %6.0f\n", text_of(m, "name"),
+               text_of(m, "type"), text_of(m, "state"), text_of(m, "appliance"),
+               number_of(m, "samples"), cli_stamp((int64_t)number_of(m, "last"), stamp),
+               100 * number_of(m, "learning"), number_of(m, "alerts"));
     }
 }
 

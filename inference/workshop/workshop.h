@@ -36,6 +36,8 @@ int workshop_mix(int argc, char **argv);
 int workshop_truth(int argc, char **argv);
 int workshop_score(int argc, char **argv);
 int workshop_baseline(int argc, char **argv);
+/* Puts a fault into recorded days, to see what alerts notice. */
+int workshop_inject(int argc, char **argv);
 
 /* What a model costs on this machine, and what is in its file. The keys of --json: SPEC.md section 7. */
 int workshop_bench(int argc, char **argv);

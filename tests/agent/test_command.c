@@ -60,7 +60,17 @@ static int label(void *context, const struct label_order *order, const char *key
     return 7;
 }
 
-static const struct command_target target = {"here", object, object, roll_back, forget, label};
+static int snooze(void *context, const char *alert_id, int64_t for_ms, char *why, size_t size)
+{
+    (void)context;
+    if (strcmp(alert_id, "a-1") == 0)
+        return for_ms == 5400000 || for_ms == 0 ? 0 : -EINVAL;
+    snprintf(why, size, "there is no alert \"%s\"", alert_id);
+    return -ENOENT;
+}
+
+static const struct command_target target = {"here", object, object, roll_back,
+                                             forget, label,  snooze};
 
 static void expect(const char *command, const char *reply)
 {
@@ -99,6 +109,13 @@ static void commands_are_answered(void **state)
     expect("{\"id\":\"g\",\"command\":\"label\",\"load\":\"17\",\"name\":\"x\",\"meter\":\"m\","
            "\"time\":1,\"key\":\"0\",\"signature\":\"cd\"}",
            "{\"id\":\"g\",\"command\":\"label\",\"ok\":false,\"error\":\"wrong\"}");
+    expect("{\"id\":\"d\",\"command\":\"snooze\",\"alert\":\"a-1\",\"duration\":\"90m\"}",
+           "{\"id\":\"d\",\"command\":\"snooze\",\"ok\":true,\"result\":{\"seconds\":5400}}");
+    expect("{\"id\":\"d\",\"command\":\"snooze\",\"alert\":\"a-1\",\"duration\":\"0\"}",
+           "{\"id\":\"d\",\"command\":\"snooze\",\"ok\":true,\"result\":{\"seconds\":0}}");
+    expect("{\"id\":\"d\",\"command\":\"snooze\",\"alert\":\"b\",\"duration\":\"1d\"}",
+           "{\"id\":\"d\",\"command\":\"snooze\",\"ok\":false,\"error\":\"there is no alert "
+           "\\\"b\\\"\"}");
     rollback_result = forget_result = -ENOENT;
     expect("{\"id\":\"e\",\"command\":\"rollback\"}",
            "{\"id\":\"e\",\"command\":\"rollback\",\"ok\":false,\"error\":\"there is no previous "
@@ -136,6 +153,13 @@ static const struct {
     {"{\"id\":\"a\",\"command\":\"ping\",\"extra\":1}", "unknown member \\\"extra\\\""},
     {"{\"id\":\"a\",\"command\":\"ping\",\"meter\":\"m\"}", "meter: does not belong to ping"},
     {"{\"id\":\"a\",\"command\":\"forget\"}", "meter: required by forget"},
+    {"{\"id\":\"a\",\"command\":\"snooze\",\"alert\":\"x\"}", "duration: required by snooze"},
+    {"{\"id\":\"a\",\"command\":\"snooze\",\"alert\":\"x\",\"duration\":\"1\"}",
+     "duration: expected 0"},
+    {"{\"id\":\"a\",\"command\":\"snooze\",\"alert\":\"x\",\"duration\":\"400d\"}",
+     "duration: expected 0"},
+    {"{\"id\":\"a\",\"command\":\"ping\",\"duration\":\"1h\"}",
+     "duration: does not belong to ping"},
     {"{\"id\":\"a\",\"command\":\"forget\",\"meter\":{\"a\":1}}", "meter: expected one text"},
     {"{\"id\":\"a\",\"command\":\"ping\"}{}", "no JSON"},
     {"{\"id\":\"a\",\"command\":\"ping\"} x", "no JSON"},

@@ -134,7 +134,8 @@ static void without_a_model(void **state)
     assert_int_equal(w.event_count, 2);
     assert_string_equal(w.events[1].appliance, "unknown");
     assert_int_equal(w.events[1].model, 0);
-    assert_int_equal(w.routine_count, 0);
+    assert_int_equal(w.routine_count, 1); /* one load, whatever it is: its routine is learned */
+    assert_string_equal(w.routines[0].appliance, "unknown");
     /* a model that comes later looks at what was before: the next reading is answered with a full
      * window */
     struct world_model *model = world_model_create(1000, 1, 0);
@@ -300,8 +301,8 @@ static void resumes_after_each_outcome(void **state)
     int64_t t = T0;
     world_init(&whole);
     world_init(&cut);
-    for (int i = 0; i < 12; i++) {
-        level(&s, &t, i == 9 ? 1200 : 2400, i == 7 ? 900 : 120, 3);
+    for (int i = 0; i < 22; i++) {
+        level(&s, &t, i == 17 || i == 18 ? 1600 : 2400, i == 15 ? 900 : 120, 3);
         level(&s, &t, 1, 200, 3);
         t += i == 4 ? 700000 : 0;
         level(&s, &t, i == 5 ? 80 : 0.5, 200, 3);
@@ -310,8 +311,8 @@ static void resumes_after_each_outcome(void **state)
     feed(m, &s, 0, s.n);
     meter_finish(m);
     meter_destroy(m);
-    assert_int_equal(world_has(&whole, "left_on raised"), 2);
-    assert_int_equal(world_has(&whole, "left_on cleared"), 2);
+    assert_int_equal(world_has(&whole, "left_on raised"), 1);
+    assert_int_equal(world_has(&whole, "left_on cleared"), 1);
     assert_true(world_has(&whole, "power_unusual raised") >= 1);
     for (;;) { /* every life ends after one outcome */
         int before = cut.outcomes;

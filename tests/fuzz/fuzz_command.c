@@ -23,6 +23,14 @@ static int rollback(void *context, char *why, size_t why_size)
     return -ENOENT;
 }
 
+static int snooze(void *context, const char *alert_id, int64_t for_ms, char *why, size_t why_size)
+{
+    (void)context;
+    FUZZ_CHECK(alert_id[0] != '\0' && strlen(alert_id) < 40 && for_ms >= 0);
+    snprintf(why, why_size, "no");
+    return -1;
+}
+
 static int forget(void *context, const char *meter, const char *appliance, char *why,
                   size_t why_size)
 {
@@ -47,7 +55,8 @@ static int label(void *context, const struct label_order *order, const char *key
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct command_target target = {NULL, object, object, rollback, forget, label};
+    static const struct command_target target = {NULL,   object, object, rollback,
+                                                 forget, label,  snooze};
     char *exact = malloc(size ? size : 1), *reply;
     const char *end;
     cJSON *json, *ok;

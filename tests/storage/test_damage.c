@@ -250,7 +250,7 @@ static void overwritten_in_parts(void **state)
         temp_write(database(state), bad, size);
         aside += open_and_use(state, &report);
     }
-    assert_true(aside > 20);
+    assert_true(aside > 15); /* the rest hit free space, and pages of tables without rows */
     free(good);
     free(bad);
 }

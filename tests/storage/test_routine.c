@@ -2,7 +2,6 @@
 #include "storage/lib_temp.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,16 +10,10 @@
 static struct routine learned(const char *meter, const char *appliance, uint64_t runs)
 {
     struct routine r = {.runs = runs,
-                        .duration_mean_s = 60.5,
-                        .duration_m2 = 1e9,
-                        .duration_max_s = 80,
-                        .power_mean_w = 0.1,
-                        .power_m2 = 3,
-                        .power_min_w = -1,
-                        .power_max_w = 2000,
-                        .energy_mean_wh = 7,
                         .first_ms = 1,
-                        .last_ms = INT64_MAX};
+                        .last_ms = INT64_MAX,
+                        .data_bytes = 5,
+                        .data = {1, 0, 2, 0, 255}};
 
     snprintf(r.meter, sizeof r.meter, "%s", meter);
     snprintf(r.appliance, sizeof r.appliance, "%s", appliance);
@@ -50,7 +43,9 @@ static void keeps_what_was_learned(void **state)
     assert_int_equal(routine_get(s, "kitchen", "Fridge", &found), 0);
     assert_string_equal(found.meter, r.meter);
     assert_string_equal(found.appliance, r.appliance);
-    assert_memory_equal(&found.runs, &r.runs, sizeof r - offsetof(struct routine, runs));
+    assert_memory_equal(&found.runs, &r.runs,
+                        offsetof(struct routine, data) + r.data_bytes -
+                            offsetof(struct routine, runs));
     store_close(s);
 }
 
@@ -80,12 +75,12 @@ static void lists_and_forgets(void **state)
     store_close(s);
 }
 
-static void refuses_bad_figures(void **state)
+static void refuses_what_does_not_fit(void **state)
 {
     struct store *s = temp_open(state, NULL);
     struct routine r = learned("m", "a", 1);
 
-    r.power_m2 = NAN;
+    r.data_bytes = ROUTINE_DATA_BYTES + 1;
     assert_int_equal(routine_put(s, &r), -EINVAL);
     r = learned("", "a", 1);
     assert_int_equal(routine_put(s, &r), -EINVAL);
@@ -98,6 +93,6 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
     const struct CMUnitTest tests[] = {T(keeps_what_was_learned), T(lists_and_forgets),
-                                       T(refuses_bad_figures)};
+                                       T(refuses_what_does_not_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

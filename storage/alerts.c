@@ -1,0 +1,199 @@
+/* alerts.c - the log of alerts. */
+#include "storage/alerts.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "storage/store_internal.h"
+
+#define COLUMNS                                                                                    \
+    "id, alert, meter, appliance, severity, since_ms, raised_ms, updated_ms, cleared_ms,"          \
+    " expected, seen, value, bound, quality, snoozed_ms"
+
+static int take(struct store *s, sqlite3_stmt *q, struct alerts_row *r)
+{
+    int rc = store_column_text(s, q, 0, r->id, sizeof r->id);
+    if (rc == 0)
+        rc = store_column_text(s, q, 1, r->alert, sizeof r->alert);
+    if (rc == 0)
+        rc = store_column_text(s, q, 2, r->meter, sizeof r->meter);
+    if (rc == 0)
+        rc = store_column_text(s, q, 3, r->appliance, sizeof r->appliance);
+    r->severity = sqlite3_column_int(q, 4);
+    r->since_ms = sqlite3_column_int64(q, 5);
+    r->raised_ms = sqlite3_column_int64(q, 6);
+    r->updated_ms = sqlite3_column_int64(q, 7);
+    r->cleared_ms = sqlite3_column_int64(q, 8);
+    if (rc == 0)
+        rc = store_column_text(s, q, 9, r->expected, sizeof r->expected);
+    if (rc == 0)
+        rc = store_column_text(s, q, 10, r->seen, sizeof r->seen);
+    r->value = sqlite3_column_double(q, 11);
+    r->limit = sqlite3_column_double(q, 12);
+    r->quality = sqlite3_column_int(q, 13);
+    r->snoozed_ms = sqlite3_column_int64(q, 14);
+    return rc;
+}
+
+static int check(struct store *s, const struct alerts_row *r)
+{
+    int rc = store_check_text(s, r->id, 1, sizeof r->id, "id of an alert");
+    if (rc == 0)
+        rc = store_check_text(s, r->alert, 1, sizeof r->alert, "name of an alert");
+    if (rc == 0)
+        rc = store_check_text(s, r->meter, 1, sizeof r->meter, "meter of an alert");
+    if (rc == 0)
+        rc = store_check_text(s, r->appliance, 0, sizeof r->appliance, "appliance of an alert");
+    if (rc == 0)
+        rc = store_check_text(s, r->expected, 0, sizeof r->expected, "expected of an alert");
+    if (rc == 0)
+        rc = store_check_text(s, r->seen, 0, sizeof r->seen, "seen of an alert");
+    if (rc == 0 && !(isfinite(r->value) && isfinite(r->limit)))
+        rc = store_refuse(s, -EINVAL, "figures of an alert: expected finite numbers");
+    return rc;
+}
+
+int alerts_put(struct store *s, const struct alerts_row *r)
+{
+    store_clear(s);
+    int rc = check(s, r);
+    if (rc < 0)
+        return rc;
+    rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(
+            s, ALERTS_PUT,
+            "INSERT INTO alert (" COLUMNS ") VALUES"
+            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+            " ON CONFLICT (id) DO UPDATE SET severity = max(severity, excluded.severity),"
+            " updated_ms = excluded.updated_ms, cleared_ms = excluded.cleared_ms,"
+            " expected = CASE excluded.expected WHEN '' THEN expected ELSE excluded.expected END,"
+            " seen = excluded.seen, value = excluded.value, bound = excluded.bound");
+        sqlite3_bind_text(q, 1, r->id, -1, SQLITE_STATIC);
+        sqlite3_bind_text(q, 2, r->alert, -1, SQLITE_STATIC);
+        sqlite3_bind_text(q, 3, r->meter, -1, SQLITE_STATIC);
+        sqlite3_bind_text(q, 4, r->appliance, -1, SQLITE_STATIC);
+        sqlite3_bind_int(q, 5, r->severity);
+        sqlite3_bind_int64(q, 6, r->since_ms);
+        sqlite3_bind_int64(q, 7, r->raised_ms);
+        sqlite3_bind_int64(q, 8, r->updated_ms);
+        sqlite3_bind_int64(q, 9, r->cleared_ms);
+        sqlite3_bind_text(q, 10, r->expected, -1, SQLITE_STATIC);
+        sqlite3_bind_text(q, 11, r->seen, -1, SQLITE_STATIC);
+        sqlite3_bind_double(q, 12, r->value);
+        sqlite3_bind_double(q, 13, r->limit);
+        sqlite3_bind_int(q, 14, r->quality);
+        sqlite3_bind_int64(q, 15, r->snoozed_ms);
+        rc = store_step(s, q, "store an alert");
+    }
+    return store_leave(s, rc);
+}
+
+int alerts_snoozed(struct store *s, const char *meter, const char *alert, const char *appliance,
+                   int64_t *until_ms)
+{
+    store_clear(s);
+    *until_ms = 0;
+    sqlite3_stmt *q = store_statement(s, ALERTS_SNOOZED,
+                                      "SELECT max(snoozed_ms) FROM alert WHERE snoozed_ms <> 0"
+                                      " AND meter = ?1 AND alert = ?2 AND appliance = ?3");
+    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, 2, alert, -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, 3, appliance, -1, SQLITE_STATIC);
+    int rc = store_step(s, q, "read a snooze");
+    if (rc > 0) {
+        *until_ms = sqlite3_column_int64(q, 0);
+        store_done(q);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+int alerts_snooze(struct store *s, const char *id, int64_t until_ms)
+{
+    store_clear(s);
+    int rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q =
+            store_statement(s, ALERTS_SNOOZE, "UPDATE alert SET snoozed_ms = ?2 WHERE id = ?1");
+        sqlite3_bind_text(q, 1, id, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(q, 2, until_ms);
+        rc = store_step(s, q, "snooze an alert");
+        if (rc == 0 && sqlite3_changes(s->db) == 0)
+            rc = store_refuse(s, -ENOENT, "there is no alert \"%.40s\"", id);
+    }
+    return store_leave(s, rc);
+}
+
+static int visit_all(struct store *s, sqlite3_stmt *q, int limit, alerts_visit *visit,
+                     void *context)
+{
+    int calls = 0, stop = 0, rc = 0;
+    while (calls < limit && !stop && (rc = store_step(s, q, "list alerts")) > 0) {
+        struct alerts_row r;
+        rc = take(s, q, &r);
+        if (rc < 0)
+            break;
+        calls++;
+        stop = visit(context, &r);
+    }
+    store_done(q);
+    return rc < 0 ? rc : calls;
+}
+
+int alerts_awake(struct store *s, int64_t now_ms, int limit, alerts_visit *visit, void *context)
+{
+    store_clear(s);
+    sqlite3_stmt *q = store_statement(s, ALERTS_AWAKE,
+                                      "SELECT " COLUMNS " FROM alert WHERE snoozed_ms <> 0"
+                                      " AND snoozed_ms <= ?1 AND cleared_ms = 0");
+    sqlite3_bind_int64(q, 1, now_ms);
+    return visit_all(s, q, limit, visit, context);
+}
+
+int alerts_wake(struct store *s, int64_t now_ms)
+{
+    store_clear(s);
+    int rc = store_enter(s), woken = 0;
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(
+            s, ALERTS_WAKE,
+            "UPDATE alert SET snoozed_ms = 0 WHERE snoozed_ms <> 0 AND snoozed_ms <= ?1");
+        sqlite3_bind_int64(q, 1, now_ms);
+        rc = store_step(s, q, "end snoozes");
+        woken = rc == 0 ? sqlite3_changes(s->db) : 0;
+    }
+    rc = store_leave(s, rc);
+    return rc < 0 ? rc : woken;
+}
+
+int alerts_list(struct store *s, int64_t from_ms, int64_t to_ms, int only_open, int limit,
+                alerts_visit *visit, void *context)
+{
+    store_clear(s);
+    sqlite3_stmt *q =
+        store_statement(s, ALERTS_LIST,
+                        "SELECT " COLUMNS " FROM alert WHERE raised_ms < ?2 AND (cleared_ms = 0 OR"
+                        " (?3 = 0 AND cleared_ms >= ?1)) ORDER BY raised_ms DESC, id");
+    sqlite3_bind_int64(q, 1, from_ms);
+    sqlite3_bind_int64(q, 2, to_ms);
+    sqlite3_bind_int(q, 3, only_open);
+    return visit_all(s, q, limit, visit, context);
+}
+
+int alerts_trim(struct store *s, int64_t max_rows)
+{
+    store_clear(s);
+    int rc = store_enter(s), removed = 0;
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(
+            s, ALERTS_TRIM,
+            "DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE cleared_ms <> 0"
+            " ORDER BY raised_ms LIMIT max(0, (SELECT count(*) FROM alert) - ?1))");
+        sqlite3_bind_int64(q, 1, max_rows);
+        rc = store_step(s, q, "trim the alerts");
+        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
+    }
+    rc = store_leave(s, rc);
+    return rc < 0 ? rc : removed;
+}
