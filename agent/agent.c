@@ -299,6 +299,13 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
     if (rc < 0)
         log_error("meter %s: what it knew cannot be read: %s", settings.name,
                   store_error(a->store));
+    const struct record_config record = {.folder = config->record,
+                                         .meter = config->meter.name,
+                                         .days = config->record_days,
+                                         .reserve_bytes = RECORD_RESERVE,
+                                         .live = settings.quality == EVENT_CLOCK};
+    if (config->record[0] && record_create(&record, &m->record) < 0)
+        log_error("meter %s: recording: out of memory", settings.name);
     rc = source_create(&config->source, &m->source, m->failure, sizeof m->failure);
     if (rc < 0)
         return rc;
@@ -464,6 +471,7 @@ void agent_stop(struct agent *a)
     for (size_t i = 0; i < a->meter_count; i++) {
         source_destroy(a->meters[i].source);
         meter_destroy(a->meters[i].meter);
+        record_destroy(a->meters[i].record);
     }
     meter_shared_destroy(a->shared);
     journal_destroy(a->journal);

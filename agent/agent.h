@@ -16,6 +16,7 @@
 #include "agent/journal.h"
 #include "agent/meter.h"
 #include "agent/publisher.h"
+#include "agent/record.h"
 #include "agent/source.h"
 #include "agent/updater.h"
 #include "agent/upkeep.h"
@@ -25,6 +26,7 @@
 struct agent_meter {
     const struct config_meter *config;
     struct meter *meter;
+    struct record *record; /* NULL: none is kept */
     struct source *source; /* NULL: could not be opened, failure says why */
     char failure[256];
     int ended;
@@ -104,6 +106,8 @@ int64_t agent_monotonic_ms(void);
 void agent_keep_time(struct agent *a);
 /* For meter m, whose last reading came with its own time or not. */
 void agent_set_meter_clock(struct agent *a, struct agent_meter *m);
+/* The wall clock's time of a reading; 0: no clock yet. */
+int64_t agent_reading_time(const struct agent *a, const struct agent_meter *m, int64_t t_ms);
 /* At the start, once the store is open. */
 void agent_start_clock(struct agent *a);
 

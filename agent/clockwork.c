@@ -37,6 +37,13 @@ void agent_set_meter_clock(struct agent *a, struct agent_meter *m)
         meter_set_clock(m->meter, a->wall.offset_ms, wall_quality(&a->wall));
 }
 
+int64_t agent_reading_time(const struct agent *a, const struct agent_meter *m, int64_t t_ms)
+{
+    if (!is_live(m->config) || m->sender_time)
+        return t_ms;
+    return a->wall.known ? t_ms + a->wall.offset_ms : 0;
+}
+
 void agent_keep_time(struct agent *a)
 {
     struct publisher_stats s = {.connected = 0};

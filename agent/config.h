@@ -24,6 +24,8 @@ struct config_meter {
     struct source_config source; /* strings point into the text below */
     int kind;                    /* 1: circuit */
     char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
+    char record[CONFIG_TEXT]; /* folder of recordings; "": none */
+    int64_t record_days;
 };
 
 struct config_broker {

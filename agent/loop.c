@@ -45,6 +45,16 @@ static void end_source(struct agent *a, struct agent_meter *m)
              m->config->meter.name, s.readings, s.events);
 }
 
+/* What is kept of a reading beside what the pipeline makes of it. */
+static void keep_reading(struct agent *a, struct agent_meter *m, const struct trace_reading *r)
+{
+    if (!m->record)
+        return;
+    const int64_t t_ms = agent_reading_time(a, m, r->t_ms);
+    if (t_ms > 0)
+        record_reading(m->record, t_ms, (double)r->watts);
+}
+
 /* Takes up to BATCH readings that are due. */
 static void read_meter(struct agent *a, struct agent_meter *m)
 {
@@ -72,7 +82,8 @@ static void read_meter(struct agent *a, struct agent_meter *m)
             m->last_ms = r.t_ms;
             m->last_mono_ms = mono;
             /* Backward and impossible readings are counted by the meter. */
-            meter_reading(m->meter, r.t_ms, r.watts);
+            if (meter_reading(m->meter, r.t_ms, r.watts) == 0)
+                keep_reading(a, m, &r);
         }
     }
     m->more = 1;
@@ -225,8 +236,11 @@ static void tick(struct agent *a, int64_t mono)
     check_store(a, mono);
     agent_keep_time(a);
     upkeep_tick(&a->upkeep, a);
-    for (size_t i = 0; i < a->meter_count; i++)
+    for (size_t i = 0; i < a->meter_count; i++) {
         tick_meter(&a->meters[i], mono);
+        if (a->meters[i].record)
+            record_tick(a->meters[i].record, mono);
+    }
     renew_status(a, mono);
     check_done(a, mono);
 }

@@ -17,6 +17,7 @@ static const struct {
     {"label", "name a load, or correct the appliance of a run", ctl_label},
     {"places", "loads that this gateway has learned", ctl_places},
     {"unknown", "those of them that have no name yet", ctl_unknown},
+    {"export", "label a stretch of a meter's recording, to train on", ctl_export},
     {"outbox", "what waits for the broker", ctl_outbox},
     {"models", "the models on this gateway, and whether they verify", ctl_models},
     {"provision", "make key, certificate request and configuration of a gateway", ctl_provision},
