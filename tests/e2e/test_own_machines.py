@@ -1,0 +1,77 @@
+"""From a recording to a model that names one's own machines: the commands of README "Your own machines", as they stand there, on simulated
+machines that no shipped model calls so. The network is small and trained for seconds."""
+import glob
+import os
+import re
+import shlex
+
+from harness import NILM_MODEL, NILMCTL, ROOT, Subscriber, World, check, done, run, wait_for
+
+MACHINES = {"press": ("Press 4", "WaterKettle"), "lathe": ("Lathe", "Washingmachine"), "compressor": ("Compressor", "Refrigerator")}
+SMALL = ["--window", "64", "--stride", "16", "--widths", "8,16", "--taps", "5,3", "--pools", "4,4", "--hidden", "16", "--hop", "4",
+         "--epochs", "6", "--epoch-windows", "3000", "--quiet"]
+
+
+def commands():
+    """The lines of the section's shell block, as argument lists."""
+    section = open(os.path.join(ROOT, "README.md")).read().split("### Your own machines\n")[1].split("\n### ")[0]
+    return [shlex.split(line) for line in re.search(r"```sh\n(.*?)```", section, re.S)[1].splitlines()]
+
+
+def given(argv, **values):
+    """argv with other values of options that it has."""
+    for name, value in values.items():
+        argv[argv.index("--" + name.replace("_", "-")) + 1] = str(value)
+    return argv
+
+
+with World() as world:
+    ear = Subscriber(world)
+    operator = world.pki.issue("operator")
+    record = os.path.join(world.folder, "record")
+    sims = {name: {"type": "sim", "appliance": appliance, "start": "2026-03-02", "days": 13, "speed": "max", "record": record, "record_days": 11}
+            for name, (label, appliance) in MACHINES.items()}
+    recorder = world.agent("recorder", sims)
+    recorder.start("--exit-when-done")
+    check(recorder.wait(60) == 0, "13 days of three machines are recorded")
+    days = {name: len(glob.glob(f"{record}/{name}_*.csv")) for name in MACHINES}
+    check(set(days.values()) == {11}, f"of each the newest 11 days are kept: {days}")
+    check("2026.03.02" not in "".join(os.listdir(record)), "the oldest are gone")
+
+    export, train, quantize, pack, sign, push = commands()
+    check([c[1] for c in (export, train, quantize, pack, sign, push)] == ["export", "train", "quantize", "pack", "sign", "push"],
+          "README has one command for each step")
+    for name, (label, _) in MACHINES.items():
+        result = run(NILMCTL, *given(export[1:], meter=name, label=label), "--config", recorder.config, cwd=world.folder)
+        check(result.returncode == 0, f"export {name}: {result.stdout.strip()}{result.stderr.strip()}")
+    check(len(glob.glob(f"{world.folder}/own/Press 4/press_2026.03.*.csv")) == 11, "the class folder has the days")
+    result = run(NILMCTL, *export[1:], "--from", "2026-03-06Z", "--to", "2026-03-08Z", "--json", "--out", f"{world.folder}/part", "--config",
+                 recorder.config)
+    check(result.returncode == 0 and '"files":2' in result.stdout, f"a stretch: {result.stdout.strip()}{result.stderr.strip()}")
+    runs = run(NILMCTL, *export[1:], "--runs", "Nothing", "--out", f"{world.folder}/none", "--config", recorder.config)
+    check(runs.returncode == 2 and "nothing of meter press" in runs.stderr, f"no such runs: {runs.stderr.strip()}")
+    none = run(NILMCTL, *given(list(export[1:]), meter="drill"), "--config", recorder.config)
+    check(none.returncode == 1 and 'no meter "drill"' in none.stderr, "a meter that is not there")
+
+    for command in (train + SMALL, quantize, pack, given(sign, key=world.sign_key)):
+        result = run(NILM_MODEL, *command[1:], cwd=world.folder, timeout=200)
+        check(result.returncode == 0, f"nilm-model {command[1]} {result.stderr[-300:] if result.returncode else ''}")
+
+    live = {name: {"type": "sim", "appliance": appliance, "seed": 7, "start": "2026-05-04", "speed": 2400}
+            for name, (_, appliance) in MACHINES.items()}
+    agent = world.agent("gateway-1", live)
+    agent.start()
+    check(wait_for(lambda: ear.items("event"), 20), "events by the shipped model")
+    known = {label for label, _ in MACHINES.values()}
+    check(not known & {e["appliance"] for e in ear.items("event")}, "which does not know these machines")
+    result = run(NILMCTL, *given(push[1:], broker=f"mqtts://127.0.0.1:{world.broker.port}", ca=world.pki.ca, cert=operator[0], key=operator[1]),
+                 cwd=world.folder, timeout=60)
+    check(result.returncode == 0, f"push {result.stdout.strip()} {result.stderr.strip()}")
+
+    def named():
+        return {(e["meter"], e["appliance"]) for e in ear.items("event") if e["model"] == 10}
+
+    wanted = {(name, label) for name, (label, _) in MACHINES.items()}
+    check(wait_for(lambda: wanted <= named(), 60), f"the new model names each machine: {sorted(named())}")
+    agent.stop()
+done()
