@@ -106,8 +106,9 @@ int outbox_park(struct store *s, uint64_t seq, const char *reason);
  * -errno. */
 int outbox_unpark(struct store *s);
 
-/* Changes bodies of waiting items from number from_seq on, in one transaction. Only for items that were never sent: what
- * was must not change. rewrite puts a new body (malloc) into *out, or leaves it NULL; 0 or -errno, which ends all. */
+/* Changes bodies of waiting items from number from_seq on, in one transaction. Only for items that
+ * were never sent: what was must not change. rewrite puts a new body (malloc) into *out, or leaves
+ * it NULL; 0 or -errno, which ends all. */
 typedef int outbox_rewriter(void *context, const char *body, char **out);
 int outbox_rewrite(struct store *s, uint64_t from_seq, outbox_rewriter *rewrite, void *context);
 
@@ -118,7 +119,8 @@ struct outbox_parked {
     char channel[OUTBOX_CHANNEL_BYTES];
     char reason[256]; /* why it was refused */
 };
-/* Parked items with numbers above after, in their order; at most `most`. Their number, or -errno. */
+/* Parked items with numbers above after, in their order; at most `most`. Their number, or -errno.
+ */
 int outbox_parked(struct store *s, uint64_t after, struct outbox_parked *out, int most);
 
 int outbox_statistics(struct store *s, struct outbox_stats *out);

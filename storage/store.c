@@ -17,9 +17,13 @@
     24u /* of the WAL, https://www.sqlite.org/fileformat2.html section 4.1                         \
          */
 
+static void roll_back(struct store *s);
+
 void store_clear(struct store *s)
 {
     s->error[0] = '\0';
+    if (s->roll_back_due && !s->in_transaction)
+        roll_back(s);
 }
 
 const char *store_error(const struct store *s)
@@ -138,6 +142,8 @@ sqlite3_stmt *store_statement(struct store *s, enum store_statement_id id, const
 
 void store_done(sqlite3_stmt *statement)
 {
+    if (statement == NULL) /* it could not be prepared */
+        return;
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
 }
@@ -159,29 +165,45 @@ static int run(struct store *s, enum store_statement_id id, const char *sql)
     return store_step(s, store_statement(s, id, sql), sql);
 }
 
+sqlite3_stmt *store_rollback_statement(struct store *s)
+{
+    return store_statement(s, STORE_ROLLBACK, "ROLLBACK");
+}
+
 /* After an I/O error or a full disk SQLite may have rolled back by itself. The error text stays. */
 static void roll_back(struct store *s)
 {
+    s->roll_back_due = 0;
     if (sqlite3_get_autocommit(s->db))
         return;
-    sqlite3_stmt *statement = store_statement(s, STORE_ROLLBACK, "ROLLBACK");
+    sqlite3_stmt *statement = store_rollback_statement(s);
     if (statement != NULL) {
         sqlite3_step(statement);
         store_done(statement);
     }
+    s->roll_back_due = !sqlite3_get_autocommit(s->db); /* no memory: at the next call */
 }
 
 static int begin(struct store *s)
 {
     if (s->readonly)
         return store_refuse(s, -EROFS, "%s: opened for reading only", s->path);
+    if (s->roll_back_due)
+        roll_back(s);
     return run(s, STORE_BEGIN, "BEGIN IMMEDIATE");
 }
 
+/* When memory runs out at the end of a COMMIT, SQLite may tell of a failure although the
+ * transaction is stored. Then it was not rolled back, and is over. */
 static int commit(struct store *s)
 {
+    s->rolled_back = 0;
     int rc = run(s, STORE_COMMIT, "COMMIT");
 
+    if (rc < 0 && sqlite3_get_autocommit(s->db) && !s->rolled_back) {
+        store_clear(s);
+        return 0;
+    }
     if (rc < 0)
         roll_back(s);
     return rc;

@@ -122,13 +122,15 @@ struct store {
     int building; /* not in use yet: no log, no synchronising; store_open synchronises the file */
     int in_transaction; /* the caller's */
     int spoiled;        /* a write in the caller's transaction failed */
+    int roll_back_due;  /* a roll-back failed for want of memory */
+    int rolled_back;    /* since it was last cleared */
     struct outbox_caps caps;
     int64_t (*now_ms)(void); /* wall clock; tests put their own here */
     uint64_t copied_bytes;   /* by checkpoints */
     char error[320];
 };
 
-/* Forgets the last error text. */
+/* Forgets the last error text, and makes up for a roll-back that is due. Begins every call. */
 void store_clear(struct store *s);
 
 /* Notes SQLite's last failure (what: "append to outbox") and returns it as -errno. */
@@ -141,6 +143,9 @@ int store_refuse(struct store *s, int rc, const char *format, ...)
 /* The cached statement of an id, reset and without bindings; prepared at first use. NULL: see
  * store_fail. */
 sqlite3_stmt *store_statement(struct store *s, enum store_statement_id id, const char *sql);
+
+/* Prepared when the database is opened: when it is needed there may be no memory for it. */
+sqlite3_stmt *store_rollback_statement(struct store *s);
 
 /* 1: a row (store_done ends the reading early), 0: done, -errno. The statement is reset unless
  * there is a row. */

@@ -47,6 +47,13 @@ static int count_checkpoint(void *context, sqlite3 *db, const char *name, int fr
     return SQLITE_OK;
 }
 
+static void note_rollback(void *context)
+{
+    struct store *s = context;
+
+    s->rolled_back = 1;
+}
+
 static void disconnect(struct store *s, int keep_log)
 {
     for (int i = 0; i < STORE_STATEMENTS; i++) {
@@ -90,6 +97,9 @@ static int connect_database(struct store *s)
         return store_fail(s, "prepare the connection");
     if (!s->readonly && !s->building)
         sqlite3_wal_hook(s->db, count_checkpoint, s);
+    sqlite3_rollback_hook(s->db, note_rollback, s);
+    if (store_rollback_statement(s) == NULL)
+        return store_fail(s, "prepare the connection");
     return 0;
 }
 

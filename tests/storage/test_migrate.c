@@ -11,38 +11,9 @@
 #include <string.h>
 
 #include "storage/history.h"
+#include "storage/lib_released.h"
 #include "storage/routine.h"
 #include "storage/store_internal.h"
-
-/* Schema 1, and what every later version still has of it. */
-static const char tables_1[] =
-    "CREATE TABLE value (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE outbox_state (one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL,"
-    " next_seq INTEGER NOT NULL, events INTEGER NOT NULL, alerts INTEGER NOT NULL,"
-    " gaps INTEGER NOT NULL, reports INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " parked INTEGER NOT NULL, dropped INTEGER NOT NULL, acknowledged INTEGER NOT NULL,"
-    " age_ms INTEGER NOT NULL, clock_ms INTEGER NOT NULL) STRICT;"
-    "CREATE TABLE outbox (seq INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, kind INTEGER NOT NULL,"
-    " priority INTEGER NOT NULL, parked INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL,"
-    " age_ms INTEGER NOT NULL, size INTEGER NOT NULL, channel TEXT NOT NULL, body TEXT NOT NULL,"
-    " reason TEXT) STRICT;"
-    "CREATE INDEX outbox_order ON outbox (parked DESC, priority, seq);"
-    "CREATE TABLE gap (reason INTEGER NOT NULL, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,"
-    " count INTEGER NOT NULL, PRIMARY KEY (reason, from_seq)) STRICT, WITHOUT ROWID;"
-    "CREATE TABLE run (id INTEGER PRIMARY KEY, meter TEXT NOT NULL, appliance TEXT NOT NULL,"
-    " confidence REAL NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,"
-    " energy_wh REAL NOT NULL, mean_w REAL NOT NULL, peak_w REAL NOT NULL,"
-    " end_reason TEXT NOT NULL) STRICT;"
-    "CREATE INDEX run_start ON run (start_ms, id);"
-    "CREATE INDEX run_open ON run (meter, id) WHERE end_ms = 0;"
-    "CREATE TABLE meter_progress (meter TEXT PRIMARY KEY, time_ms INTEGER NOT NULL) STRICT,"
-    " WITHOUT ROWID;"
-    "CREATE TABLE meter_state (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
-    "CREATE TABLE routine (meter TEXT NOT NULL, appliance TEXT NOT NULL, runs INTEGER NOT NULL,"
-    " duration_mean_s REAL NOT NULL, duration_m2 REAL NOT NULL, duration_max_s REAL NOT NULL,"
-    " power_mean_w REAL NOT NULL, power_m2 REAL NOT NULL, power_min_w REAL NOT NULL,"
-    " power_max_w REAL NOT NULL, energy_mean_wh REAL NOT NULL, first_ms INTEGER NOT NULL,"
-    " last_ms INTEGER NOT NULL, PRIMARY KEY (meter, appliance)) STRICT, WITHOUT ROWID;";
 
 /* Numbers 4 to 7 wait, 2 was dropped, 1 and 3 were acknowledged. */
 static const char rows_1[] =
@@ -78,9 +49,9 @@ static const char step_3[] =
     " PRIMARY KEY (meter, hour)) STRICT;";
 
 /* The file of version i + 1. */
-static const char *const released[][5] = {{tables_1, rows_1, NULL},
-                                          {tables_1, rows_1, step_2, NULL},
-                                          {tables_1, rows_1, step_2, step_3, NULL}};
+static const char *const released[][5] = {{released_tables_1, rows_1, NULL},
+                                          {released_tables_1, rows_1, step_2, NULL},
+                                          {released_tables_1, rows_1, step_2, step_3, NULL}};
 #define RELEASED ((int)(sizeof released / sizeof released[0]))
 
 static void write_file(const char *path, int version)
