@@ -204,6 +204,9 @@ int agent_reopen(struct agent *a)
         a->store = NULL;
     }
     journal_use_store(a->journal, a->store);
+    for (size_t i = 0; i < a->meter_count; i++)
+        if (a->meters[i].place)
+            place_live_use_store(a->meters[i].place, a->store);
     a->status_dirty = 1;
     if (rc == AGENT_RETRY) { /* no room for the new one: the meters go on, see check_store */
         log_error("store: none; what is detected waits in memory");
@@ -306,6 +309,9 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
                                          .live = settings.quality == EVENT_CLOCK};
     if (config->record[0] && record_create(&record, &m->record) < 0)
         log_error("meter %s: recording: out of memory", settings.name);
+    if (config->machines &&
+        place_live_create(a->store, settings.name, settings.quality, &sink, &m->place) < 0)
+        log_error("meter %s: machines: out of memory", settings.name);
     rc = source_create(&config->source, &m->source, m->failure, sizeof m->failure);
     if (rc < 0)
         return rc;
@@ -472,6 +478,7 @@ void agent_stop(struct agent *a)
         source_destroy(a->meters[i].source);
         meter_destroy(a->meters[i].meter);
         record_destroy(a->meters[i].record);
+        place_live_destroy(a->meters[i].place);
     }
     meter_shared_destroy(a->shared);
     journal_destroy(a->journal);

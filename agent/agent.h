@@ -16,6 +16,7 @@
 #include "agent/journal.h"
 #include "agent/meter.h"
 #include "agent/publisher.h"
+#include "agent/place_live.h"
 #include "agent/record.h"
 #include "agent/source.h"
 #include "agent/updater.h"
@@ -27,6 +28,7 @@ struct agent_meter {
     const struct config_meter *config;
     struct meter *meter;
     struct record *record; /* NULL: none is kept */
+    struct place_live *place; /* NULL: no machines to be found */
     struct source *source; /* NULL: could not be opened, failure says why */
     char failure[256];
     int ended;

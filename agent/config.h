@@ -23,6 +23,7 @@ struct config_meter {
     struct meter_config meter;
     struct source_config source; /* strings point into the text below */
     int kind;                    /* 1: circuit */
+    int machines;                /* several machines on this feed, to be taught */
     char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
     char record[CONFIG_TEXT]; /* folder of recordings; "": none */
     int64_t record_days;

@@ -40,6 +40,8 @@ static void end_source(struct agent *a, struct agent_meter *m)
     m->more = 0;
     a->status_dirty = 1;
     meter_finish(m->meter);
+    if (m->place)
+        place_live_finish(m->place);
     meter_get_status(m->meter, &s);
     log_info("meter %s: the source ended after %" PRIu64 " readings, %" PRIu64 " events",
              m->config->meter.name, s.readings, s.events);
@@ -48,11 +50,13 @@ static void end_source(struct agent *a, struct agent_meter *m)
 /* What is kept of a reading beside what the pipeline makes of it. */
 static void keep_reading(struct agent *a, struct agent_meter *m, const struct trace_reading *r)
 {
-    if (!m->record)
+    if (!m->record && !m->place)
         return;
     const int64_t t_ms = agent_reading_time(a, m, r->t_ms);
-    if (t_ms > 0)
+    if (t_ms > 0 && m->record)
         record_reading(m->record, t_ms, (double)r->watts);
+    if (t_ms > 0 && m->place)
+        place_live_reading(m->place, t_ms, r->watts);
 }
 
 /* Takes up to BATCH readings that are due. */

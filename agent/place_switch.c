@@ -233,7 +233,7 @@ int place_switch_step(const struct place_switch *s, const struct place_switch_ba
     const uint32_t room = PLACE_SWITCH_LOOKBACK;
     float start = known ? evidence(&s->start, b, t_ms, change) : -INFINITY;
     float stop = known ? evidence(&s->stop, b, t_ms, change) : -INFINITY;
-    if (state->filled == 0)
+    if (state->filled == 0 && !state->on)
         state->cost[1] = LONG_AGO;
     float off = state->cost[0], run = state->cost[1];
     int from_off = run + stop > off, from_on = off + start <= run;
@@ -255,6 +255,13 @@ int place_switch_step(const struct place_switch *s, const struct place_switch_ba
     state->on = *on = now;
     *when_ms = t_ms - (int64_t)(room - 1) * b->period_ms;
     return 1;
+}
+
+void place_switch_begin_on(struct place_switch_state *state)
+{
+    memset(state, 0, sizeof(*state));
+    state->cost[0] = LONG_AGO;
+    state->on = 1;
 }
 
 /* --- what was read back --- */

@@ -82,6 +82,9 @@ struct place_switch_state {
     int32_t on; /* as told last */
 };
 
+/* Begins with the load on. */
+void place_switch_begin_on(struct place_switch_state *state);
+
 /* Takes the change at the cell that begins at t_ms (known 0: unknown). Returns 1 when a switching
  * became final: *on and *when_ms. */
 int place_switch_step(const struct place_switch *s, const struct place_switch_background *b,

@@ -6,7 +6,7 @@
 #ifndef AGENT_CTL_CTL_H
 #define AGENT_CTL_CTL_H
 
-/* On the gateway itself, from its control socket, store and model slots; none of them changes anything but ctl_label. */
+/* On the gateway itself, from its control socket, store and model slots; none of them changes anything but ctl_label and ctl_teach. */
 int ctl_status(int argc, char **argv);
 int ctl_events(int argc, char **argv);
 int ctl_alerts(int argc, char **argv);
@@ -15,6 +15,7 @@ int ctl_label(int argc, char **argv);
 int ctl_places(int argc, char **argv);
 int ctl_unknown(int argc, char **argv);
 int ctl_export(int argc, char **argv);
+int ctl_teach(int argc, char **argv);
 int ctl_outbox(int argc, char **argv);
 int ctl_models(int argc, char **argv);
 /* On the gateway, also before there is a configuration. */

@@ -18,6 +18,7 @@ static const struct {
     {"places", "loads that this gateway has learned", ctl_places},
     {"unknown", "those of them that have no name yet", ctl_unknown},
     {"export", "label a stretch of a meter's recording, to train on", ctl_export},
+    {"teach", "learn how machines on a mains meter switch", ctl_teach},
     {"outbox", "what waits for the broker", ctl_outbox},
     {"models", "the models on this gateway, and whether they verify", ctl_models},
     {"provision", "make key, certificate request and configuration of a gateway", ctl_provision},

@@ -45,7 +45,7 @@ def tree(folder):
 
 
 def test_usage():
-    commands = ["status", "events", "label", "places", "unknown", "outbox", "models", "provision", "push", "watch", "doctor"]
+    commands = ["status", "events", "label", "places", "unknown", "teach", "outbox", "models", "provision", "push", "watch", "doctor"]
     for command in commands:
         result = ctl(command, "--help")
         check(result.returncode == 0 and f"Usage: nilmctl {command}" in result.stdout and not result.stderr, f"{command} --help")

@@ -1,0 +1,140 @@
+/* teach.c - nilmctl teach: what ran when on a mains meter, from a person's list. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/ctl/cli.h"
+#include "agent/ctl/ctl.h"
+#include "agent/place_live.h"
+#include "inference/trace_text.h"
+
+enum { RUNS = 10000, LINE = 512 };
+
+struct lesson {
+    struct place_live_run *runs; /* [RUNS] */
+    size_t count;
+};
+
+/* Takes the field up to the next comma or the end, without blanks and quotes. */
+static int take_field(const char **p, const char *end, const char **text, const char **text_end)
+{
+    if (*p > end)
+        return -EINVAL;
+    const char *comma = memchr(*p, ',', (size_t)(end - *p));
+    *text = *p;
+    *text_end = comma ? comma : end;
+    *p = comma ? comma + 1 : end + 1;
+    trace_text_trim(text, text_end);
+    return 0;
+}
+
+static int take_time(const char **p, const char *end, int64_t *out)
+{
+    const char *text, *stop;
+    *out = 0;
+    if (take_field(p, end, &text, &stop) < 0)
+        return -EINVAL;
+    return text == stop ? 0 : trace_text_time(&text, stop, out) < 0 || text != stop ? -EINVAL : 0;
+}
+
+/* appliance,start[,end]. 1: no run (a heading, a line that is none). */
+static int take_line(const char *line, size_t length, struct place_live_run *run)
+{
+    const char *p = line, *end = line + length, *text, *stop;
+    memset(run, 0, sizeof *run);
+    if (take_field(&p, end, &text, &stop) < 0 || text == stop || *text == '#' || *text == '_' ||
+        (stop - text == 9 && memcmp(text, "appliance", 9) == 0))
+        return 1;
+    size_t n = (size_t)(stop - text);
+    if (n >= sizeof run->appliance || !trace_text_is_plain(text, stop) || memchr(text, 0, n))
+        return -EINVAL;
+    memcpy(run->appliance, text, n);
+    if (take_time(&p, end, &run->run.start_ms) < 0 || run->run.start_ms == 0)
+        return -EINVAL;
+    return p > end ? 0 : take_time(&p, end, &run->run.end_ms);
+}
+
+static int read_lesson(const char *command, const char *path, struct lesson *out)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    unsigned number = 0;
+    int code = CLI_DONE;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return cli_fail(CLI_FAILED, command, "%s: %s", path, strerror(errno));
+    while (code == CLI_DONE && (length = getline(&line, &room, f)) >= 0) {
+        number++;
+        if (out->count == RUNS)
+            code = cli_fail(CLI_FAILED, command, "%s:%u: more than %d runs", path, number, RUNS);
+        else if (length > LINE)
+            code = cli_fail(CLI_FAILED, command, "%s:%u: a line of more than %d bytes", path,
+                            number, LINE);
+        if (code != CLI_DONE)
+            break;
+        int rc = take_line(line, (size_t)length, &out->runs[out->count]);
+        if (rc < 0)
+            code = cli_fail(CLI_FAILED, command,
+                            "%s:%u: expected appliance,start,end (ISO 8601 or Unix time)", path,
+                            number);
+        out->count += rc == 0;
+    }
+    if (code == CLI_DONE && ferror(f))
+        code = cli_fail(CLI_FAILED, command, "%s: cannot be read", path);
+    free(line);
+    fclose(f);
+    return code;
+}
+
+static int teach(const char *command, const char *path, const char *meter, const struct lesson *l)
+{
+    struct config *c = NULL;
+    struct store *store = NULL;
+    char why[CLI_WHY] = "";
+    int code = cli_config(command, path, &c);
+    if (code == CLI_DONE)
+        code = cli_store(command, c, 1, &store);
+    if (code == CLI_DONE) {
+        int rc = place_live_teach(store, meter, l->runs, l->count, why, sizeof why);
+        if (rc < 0)
+            code = cli_fail(rc == -EBUSY ? CLI_RETRY : CLI_FAILED, command, "%s", why);
+        else if (rc == 0)
+            code = cli_fail(CLI_FAILED, command,
+                            "no machine has %d starts and stops within what is kept",
+                            PLACE_SWITCH_LEAST);
+        else
+            printf("%d machines of meter %s are looked for from now on\n", rc, meter);
+    }
+    store_close(store);
+    config_free(c);
+    return code;
+}
+
+int ctl_teach(int argc, char **argv)
+{
+    const char *path = CLI_CONFIG, *words[2];
+    const struct cli_option options[] = {
+        {"config", CLI_TEXT, &path, "FILE", "configuration of the agent (" CLI_CONFIG ")", 0, 0},
+        {0}};
+    const struct cli_command command = {
+        "teach", "METER FILE", 2,
+        "Learns how machines on a mains meter switch, from a list of when they ran: CSV with "
+        "appliance,start,end. The days must be among the last 15 and complete: what is not in the "
+        "list did not run. A week is enough.",
+        options};
+    struct lesson lesson = {.count = 0};
+    int code = cli_parse(&command, argc, argv, words);
+    if (code != CLI_GO)
+        return code;
+    lesson.runs = calloc(RUNS + 1, sizeof *lesson.runs);
+    if (!lesson.runs)
+        return cli_fail(CLI_RETRY, command.name, "out of memory");
+    code = read_lesson(command.name, words[1], &lesson);
+    if (code == CLI_DONE)
+        code = teach(command.name, path, words[0], &lesson);
+    free(lesson.runs);
+    return code;
+}

@@ -1,0 +1,440 @@
+#include "agent/place_live.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/log.h"
+#include "agent/place_store.h"
+#include "inference/resample.h"
+#include "storage/history.h"
+#include "storage/places.h"
+
+#define HOUR_MS 3600000
+#define HOUR_CELLS (HOUR_MS / PLACE_LIVE_PERIOD_MS)
+#define MAX_GAP_MS 120000
+#define MAGIC 0x31626168u            /* "hab1" */
+#define VERSION_VALUE "place.habits" /* grows with each lesson */
+
+struct habit_block {
+    uint32_t magic, size;
+    struct place_switch habit;
+};
+
+struct background_block {
+    uint32_t magic, size;
+    struct place_switch_background background;
+};
+
+_Static_assert(sizeof(struct habit_block) <= PLACES_MAX_BYTES, "a habit fits into its row");
+_Static_assert(sizeof(struct background_block) <= PLACES_MAX_BYTES, "a background fits");
+
+struct machine {
+    char appliance[EVENT_NAME_BYTES];
+    char meter[EVENT_NAME_BYTES]; /* that it is told as */
+    struct place_switch habit;
+    struct place_switch_state state;
+};
+
+struct place_live {
+    struct store *store;
+    char meter[EVENT_NAME_BYTES];
+    enum event_quality quality;
+    struct outcome_sink sink;
+    struct resample grid;
+    struct place_switch_window window;
+    int64_t cell_ms; /* of the newest in the window; 0: none */
+    int64_t hour;    /* that cells are collected of; 0: none */
+    float cells[HOUR_CELLS];
+    int64_t version; /* of the habits that were read */
+    int has_background, machine_count;
+    struct place_switch_background background;
+    struct machine machines[PLACES_HABITS_MAX];
+    struct outcome outcome; /* being put together */
+};
+
+/* --- what is in the store --- */
+
+static int read_background(struct store *s, const char *meter, struct place_switch_background *out)
+{
+    struct background_block b;
+    int rc = places_get_habit(s, meter, "", &b, sizeof b);
+    if (rc != (int)sizeof b || b.magic != MAGIC || b.size != sizeof b ||
+        place_switch_check_background(&b.background) < 0 ||
+        b.background.period_ms != PLACE_LIVE_PERIOD_MS)
+        return -ENOENT;
+    *out = b.background;
+    return 0;
+}
+
+static int read_habit(struct store *s, const char *meter, const char *appliance,
+                      struct place_switch *out)
+{
+    struct habit_block b;
+    int rc = places_get_habit(s, meter, appliance, &b, sizeof b);
+    if (rc != (int)sizeof b || b.magic != MAGIC || b.size != sizeof b ||
+        place_switch_check(&b.habit) < 0)
+        return -ENOENT;
+    *out = b.habit;
+    return 0;
+}
+
+static int note_machine(void *context, const char *appliance)
+{
+    struct place_live *l = context;
+    if (l->machine_count < PLACES_HABITS_MAX)
+        snprintf(l->machines[l->machine_count++].appliance, EVENT_NAME_BYTES, "%s", appliance);
+    return 0;
+}
+
+/* Whether the last run of a machine is still open, and when it began and ended. 0: none. */
+struct last_run {
+    int64_t start_ms, end_ms;
+};
+
+static int note_run(void *context, const struct history_run *run)
+{
+    *(struct last_run *)context = (struct last_run){run->start_ms, run->end_ms};
+    return 1;
+}
+
+static struct last_run last_run_of(struct place_live *l, const struct machine *m)
+{
+    struct last_run last = {0, 0};
+    history_list(l->store, 0, INT64_MAX, m->meter, NULL, 1, note_run, &last);
+    return last;
+}
+
+/* METER.APPLIANCE, as far as a topic's level can say it: a meter has one run at a time, a feed has
+ * several machines. */
+static void name_meter(const char *feed, const char *appliance, char out[EVENT_NAME_BYTES])
+{
+    char name[2 * EVENT_NAME_BYTES];
+    snprintf(name, sizeof name, "%s.%s", feed, appliance);
+    name[EVENT_NAME_BYTES - 1] = '\0';
+    for (char *p = name; *p; p++) {
+        int fits = (*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z') ||
+                   (*p >= 'a' && *p <= 'z') || *p == '.' || *p == '_' || *p == '-';
+        *p = fits ? *p : '_';
+    }
+    memcpy(out, name, EVENT_NAME_BYTES);
+}
+
+/* Somebody has taught; beliefs begin anew, from what the history has. */
+static void read_habits(struct place_live *l)
+{
+    int64_t version = 0;
+    if (store_get(l->store, VERSION_VALUE, &version) < 0 || version == l->version)
+        return;
+    l->version = version;
+    l->machine_count = 0;
+    l->has_background = read_background(l->store, l->meter, &l->background) == 0;
+    if (!l->has_background || places_list_habits(l->store, l->meter, note_machine, l) < 0)
+        l->machine_count = 0;
+    for (int i = 0; i < l->machine_count; i++) {
+        struct machine *m = &l->machines[i];
+        memset(&m->state, 0, sizeof m->state);
+        name_meter(l->meter, m->appliance, m->meter);
+        if (read_habit(l->store, l->meter, m->appliance, &m->habit) < 0) {
+            l->machines[i--] = l->machines[--l->machine_count];
+            continue;
+        }
+        struct last_run last = last_run_of(l, m);
+        if (last.start_ms && !last.end_ms)
+            place_switch_begin_on(&m->state);
+    }
+}
+
+/* --- switchings --- */
+
+static struct event *begin_event(struct place_live *l, const char *appliance, int64_t time_ms)
+{
+    struct event *e = &l->outcome.events[l->outcome.event_count++];
+    memset(e, 0, sizeof *e);
+    e->type = EVENT_ON;
+    snprintf(e->appliance, sizeof e->appliance, "%s", appliance);
+    e->quality = l->quality;
+    e->time_ms = e->start_ms = time_ms;
+    return e;
+}
+
+static void begin_outcome(struct place_live *l, const struct machine *m)
+{
+    struct outcome *o = &l->outcome;
+    o->meter = m->meter;
+    o->progress_ms = 0;
+    o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
+    o->state = NULL;
+    o->state_bytes = 0;
+}
+
+static void tell(struct place_live *l, const struct machine *m, int on, int64_t when_ms)
+{
+    struct last_run last = last_run_of(l, m);
+    /* Readings of a recording come again after a restart: what was told then is in the history. */
+    if (on ? last.start_ms >= when_ms || last.end_ms > when_ms
+           : last.start_ms == 0 || last.end_ms != 0 || last.start_ms >= when_ms)
+        return;
+    begin_outcome(l, m);
+    struct event *e = begin_event(l, m->appliance, on ? when_ms : last.start_ms);
+    e->confidence = 0.5;
+    if (!on) { /* power and energy: not known, several machines may have switched together */
+        e->type = EVENT_OFF;
+        e->time_ms = e->end_ms = when_ms;
+        snprintf(e->end_reason, sizeof e->end_reason, "off");
+    }
+    l->sink.commit(l->sink.context, &l->outcome);
+}
+
+static void keep_hour(struct place_live *l)
+{
+    if (l->hour && places_put_cells(l->store, l->meter, l->hour, l->cells, sizeof l->cells) < 0)
+        log_warning("meter %s: an hour of its power cannot be kept: %s", l->meter,
+                    store_error(l->store));
+}
+
+static int take_stored(void *context, int64_t hour, const void *data, size_t size)
+{
+    struct place_live *l = context;
+    (void)hour;
+    if (size == sizeof l->cells)
+        memcpy(l->cells, data, size);
+    return 1;
+}
+
+/* What an earlier life has kept of the hour stays. */
+static void begin_hour(struct place_live *l, int64_t hour)
+{
+    l->hour = hour;
+    for (int i = 0; i < HOUR_CELLS; i++)
+        l->cells[i] = NAN;
+    places_list_cells(l->store, l->meter, hour, hour + 1, take_stored, l);
+    read_habits(l);
+}
+
+static void take_cell(struct place_live *l, int64_t t_ms, float watts)
+{
+    float change[PLACE_SWITCH_SCALES] = {0};
+    if (t_ms / HOUR_MS != l->hour) {
+        keep_hour(l);
+        begin_hour(l, t_ms / HOUR_MS);
+    }
+    l->cells[t_ms % HOUR_MS / PLACE_LIVE_PERIOD_MS] = watts;
+    int known = place_switch_push(&l->window, watts, change);
+    for (int i = 0; i < l->machine_count; i++) {
+        struct machine *m = &l->machines[i];
+        int64_t at_ms = t_ms - (PLACE_SWITCH_REACH - 1) * (int64_t)PLACE_LIVE_PERIOD_MS, when_ms;
+        int on;
+        if (place_switch_step(&m->habit, &l->background, &m->state, at_ms, change, known, &on,
+                              &when_ms))
+            tell(l, m, on, when_ms);
+    }
+}
+
+void place_live_reading(struct place_live *l, int64_t t_ms, float watts)
+{
+    struct resample_sample sample;
+    if (!l->store || t_ms <= 0 || resample_push(&l->grid, t_ms, watts) < 0)
+        return;
+    while (resample_next(&l->grid, &sample)) {
+        /* Behind a long hole the grid begins anew: what was in the window is not next to it. */
+        if (l->cell_ms && sample.t_ms != l->cell_ms + PLACE_LIVE_PERIOD_MS)
+            l->window.filled = 0;
+        l->cell_ms = sample.t_ms;
+        take_cell(l, sample.t_ms, sample.mark == RESAMPLE_GAP ? NAN : sample.watts);
+    }
+}
+
+void place_live_finish(struct place_live *l)
+{
+    if (l->store)
+        keep_hour(l);
+    for (int i = 0; l->store && i < PLACE_SWITCH_LOOKBACK + PLACE_SWITCH_REACH && l->cell_ms; i++) {
+        /* What was seen is decided; nothing more is. */
+        float change[PLACE_SWITCH_SCALES] = {0};
+        int64_t at_ms =
+            l->cell_ms + (i + 1 - (PLACE_SWITCH_REACH - 1)) * (int64_t)PLACE_LIVE_PERIOD_MS;
+        for (int k = 0; k < l->machine_count; k++) {
+            struct machine *m = &l->machines[k];
+            int64_t when_ms;
+            int on;
+            if (place_switch_step(&m->habit, &l->background, &m->state, at_ms, change, 0, &on,
+                                  &when_ms))
+                tell(l, m, on, when_ms);
+        }
+    }
+}
+
+int place_live_create(struct store *store, const char *meter, enum event_quality quality,
+                      const struct outcome_sink *sink, struct place_live **out)
+{
+    struct place_live *l = calloc(1, sizeof *l);
+    *out = l;
+    if (!l)
+        return -ENOMEM;
+    l->store = store;
+    l->quality = quality;
+    l->sink = *sink;
+    l->version = -1;
+    snprintf(l->meter, sizeof l->meter, "%s", meter);
+    resample_init(&l->grid, PLACE_LIVE_PERIOD_MS, MAX_GAP_MS);
+    return 0;
+}
+
+void place_live_destroy(struct place_live *l)
+{
+    if (l && l->store)
+        keep_hour(l);
+    free(l);
+}
+
+void place_live_use_store(struct place_live *l, struct store *store)
+{
+    l->store = store;
+    l->version = -1;
+}
+
+void place_live_set_quality(struct place_live *l, enum event_quality quality)
+{
+    l->quality = quality;
+}
+
+/* --- teaching --- */
+
+struct recording {
+    float *watts; /* [hours][HOUR_CELLS] */
+    int64_t first_hour, hours;
+    int64_t newest; /* first pass */
+};
+
+static int note_newest(void *context, int64_t hour, const void *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    ((struct recording *)context)->newest = hour;
+    return 0;
+}
+
+static int take_hour(void *context, int64_t hour, const void *data, size_t size)
+{
+    struct recording *r = context;
+    if (size == HOUR_CELLS * sizeof(float) && hour - r->first_hour < r->hours)
+        memcpy(r->watts + (hour - r->first_hour) * HOUR_CELLS, data, size);
+    return 0;
+}
+
+/* The last days of a meter; cells that are not there are NAN. */
+static int load_cells(struct store *s, const char *meter, struct recording *r)
+{
+    int rc = places_list_cells(s, meter, 0, INT64_MAX, note_newest, r);
+    if (rc <= 0)
+        return rc < 0 ? rc : -ENODATA;
+    r->hours = PLACE_STORE_HOURS;
+    r->first_hour = r->newest - r->hours + 1;
+    r->watts = malloc((size_t)r->hours * HOUR_CELLS * sizeof *r->watts);
+    if (!r->watts)
+        return -ENOMEM;
+    for (int64_t i = 0; i < r->hours * HOUR_CELLS; i++)
+        r->watts[i] = NAN;
+    rc = places_list_cells(s, meter, r->first_hour, r->newest + 1, take_hour, r);
+    return rc < 0 ? rc : 0;
+}
+
+/* The stretch of the cells that the list is about: from the day of the first run to that of the
+ * last. Outside of it the person has said nothing. */
+static struct place_switch_cells said_stretch(const struct recording *r,
+                                              const struct place_live_run *runs, size_t count)
+{
+    const int64_t day_ms = 24 * (int64_t)HOUR_MS, first_ms = r->first_hour * HOUR_MS;
+    int64_t from = INT64_MAX, to = INT64_MIN, cells = r->hours * HOUR_CELLS;
+    for (size_t i = 0; i < count; i++) {
+        int64_t start = runs[i].run.start_ms, end = runs[i].run.end_ms;
+        end = end > start ? end : start;
+        from = start > 0 && start < from ? start : from;
+        to = end > to ? end : to;
+    }
+    from = from / day_ms * day_ms;
+    to = (to / day_ms + 1) * day_ms;
+    int64_t a = (from - first_ms) / PLACE_LIVE_PERIOD_MS,
+            b = (to - first_ms) / PLACE_LIVE_PERIOD_MS;
+    a = a < 0 ? 0 : a > cells ? cells : a;
+    b = b < a ? a : b > cells ? cells : b;
+    return (struct place_switch_cells){first_ms + a * PLACE_LIVE_PERIOD_MS, PLACE_LIVE_PERIOD_MS,
+                                       (size_t)(b - a), r->watts + a};
+}
+
+static int teach_machine(struct store *s, const char *meter, const char *appliance,
+                         const struct place_switch_cells *cells,
+                         const struct place_switch_background *background,
+                         const struct place_live_run *runs, size_t count)
+{
+    struct place_switch_run *own = calloc(count, sizeof *own);
+    struct habit_block b = {.magic = MAGIC, .size = sizeof b};
+    size_t n = 0;
+    if (!own)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(runs[i].appliance, appliance) == 0)
+            own[n++] = runs[i].run;
+    int rc = place_switch_learn(cells, background, own, n, &b.habit);
+    free(own);
+    if (rc < 0)
+        return rc == -ENODATA ? 0 : rc;
+    rc = places_put_habit(s, meter, appliance, &b, sizeof b);
+    return rc < 0 ? rc : 1;
+}
+
+static int teach_all(struct store *s, const char *meter, const struct place_switch_cells *cells,
+                     const struct place_live_run *runs, size_t count)
+{
+    struct background_block b = {.magic = MAGIC, .size = sizeof b};
+    int64_t version = 0;
+    int learned = 0, rc = place_switch_learn_background(cells, &b.background);
+    if (rc == 0)
+        rc = places_put_habit(s, meter, "", &b, sizeof b);
+    for (size_t i = 0; rc >= 0 && i < count; i++) {
+        size_t first = 0;
+        while (strcmp(runs[first].appliance, runs[i].appliance) != 0)
+            first++;
+        if (first != i)
+            continue;
+        rc = teach_machine(s, meter, runs[i].appliance, cells, &b.background, runs, count);
+        learned += rc > 0;
+    }
+    if (rc >= 0) {
+        rc = store_get(s, VERSION_VALUE, &version);
+        rc = rc == -ENOENT || rc == 0 ? store_set(s, VERSION_VALUE, version + 1) : rc;
+    }
+    return rc < 0 ? rc : learned;
+}
+
+int place_live_teach(struct store *store, const char *meter, const struct place_live_run *runs,
+                     size_t count, char *why, size_t why_size)
+{
+    struct recording r = {.watts = NULL};
+    int learned = 0, rc = store_begin(store);
+    if (rc == 0)
+        rc = count ? load_cells(store, meter, &r) : -ENODATA;
+    if (rc == 0) {
+        const struct place_switch_cells cells = said_stretch(&r, runs, count);
+        rc = teach_all(store, meter, &cells, runs, count);
+    }
+    free(r.watts);
+    if (rc >= 0) {
+        learned = rc;
+        rc = store_commit(store);
+    } else {
+        snprintf(why, why_size, "%s",
+                 rc == -ENODATA ? "no runs in the list, or too little is kept of the meter's power "
+                                  "in the days that they are of"
+                 : rc == -ENOMEM ? "out of memory"
+                                 : store_error(store));
+        store_rollback(store);
+        return rc;
+    }
+    if (rc < 0)
+        snprintf(why, why_size, "%s", store_error(store));
+    return rc < 0 ? rc : learned;
+}

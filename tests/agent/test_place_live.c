@@ -1,0 +1,205 @@
+/* test_place_live.c - a feed with two machines through the store: kept in cells, taught from a
+ * list, found afterwards, told once (SPEC 7.4.4). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/journal.h"
+#include "agent/lib_folder.h"
+#include "agent/place_live.h"
+#include "storage/history.h"
+#include "storage/outbox.h"
+#include "storage/places.h"
+
+#define DAY 86400000LL
+#define T0 (19700 * DAY)
+#define STEP 10000 /* between readings */
+
+static char why[512];
+static uint64_t seed;
+
+static double draw(void)
+{
+    seed ^= seed >> 12;
+    seed ^= seed << 25;
+    seed ^= seed >> 27;
+    return (double)((seed * 2685821657736338717u) >> 11) / 9007199254740992.0;
+}
+
+static const char *const names[2] = {"air handling", "pump"};
+
+/* The machines' days: on at 6 and 8 o'clock, off at 15 and 18, up to 20 minutes off that. */
+static struct place_switch_run plan(int machine, int day)
+{
+    static const double from[2] = {6, 8}, to[2] = {15, 18};
+    seed = (uint64_t)(machine * 100 + day + 17) * 7919;
+    for (int i = 0; i < 10; i++)
+        draw();
+    int64_t on = (int64_t)((from[machine] + (draw() - 0.5) * 0.6) * 3600000);
+    int64_t off = (int64_t)((to[machine] + (draw() - 0.5) * 0.6) * 3600000);
+    return (struct place_switch_run){T0 + day * DAY + on, T0 + day * DAY + off};
+}
+
+static void feed(struct place_live *l, int first, int last)
+{
+    static const double watts[2] = {2500, 6000};
+    for (int day = first; day < last; day++) {
+        struct place_switch_run runs[2] = {plan(0, day), plan(1, day)};
+        seed = (uint64_t)(day + 3) * 104729;
+        for (int64_t t = T0 + day * DAY; t < T0 + (day + 1) * DAY; t += STEP) {
+            double w = 9000 + 200 * (draw() - 0.5);
+            for (int m = 0; m < 2; m++)
+                w += t >= runs[m].start_ms && t < runs[m].end_ms ? watts[m] : 0;
+            place_live_reading(l, t, (float)w);
+        }
+    }
+}
+
+struct world {
+    struct store *store;
+    struct journal *journal;
+    struct place_live *live;
+};
+
+static struct world open_world(void **state)
+{
+    struct world w;
+    int64_t epoch;
+    assert_int_equal(store_open(folder_path(state, "nilmd.db"), &w.store, NULL, why, sizeof why),
+                     0);
+    assert_int_equal(outbox_start(w.store, 1790000000, &epoch), 0);
+    assert_int_equal(journal_create(w.store, NULL, NULL, &w.journal), 0);
+    const struct outcome_sink sink = journal_sink(w.journal);
+    assert_int_equal(place_live_create(w.store, "feed", EVENT_TRACE, &sink, &w.live), 0);
+    return w;
+}
+
+static void close_world(struct world *w)
+{
+    place_live_destroy(w->live);
+    journal_destroy(w->journal);
+    store_close(w->store);
+}
+
+static int teach(struct world *w, int days)
+{
+    struct place_live_run lesson[64];
+    size_t count = 0;
+    for (int day = 0; day < days; day++) {
+        for (int m = 0; m < 2; m++) {
+            lesson[count].run = plan(m, day);
+            snprintf(lesson[count++].appliance, EVENT_NAME_BYTES, "%s", names[m]);
+        }
+    }
+    return place_live_teach(w->store, "feed", lesson, count, why, sizeof why);
+}
+
+struct list {
+    struct history_run runs[64];
+    int count;
+};
+
+static int collect(void *context, const struct history_run *run)
+{
+    struct list *l = context;
+    l->runs[l->count++] = *run;
+    return l->count == 64;
+}
+
+/* Runs of the days first to last - 1 as they were, told once each. */
+static void expect_days(struct world *w, int machine, const char *meter, int first, int last)
+{
+    static struct list list;
+    list.count = 0;
+    assert_true(history_list(w->store, 0, INT64_MAX, meter, NULL, 64, collect, &list) >= 0);
+    assert_int_equal(list.count, last - first);
+    for (int i = 0; i < list.count; i++) {
+        const struct history_run *r = &list.runs[i]; /* newest first */
+        struct place_switch_run truth = plan(machine, last - 1 - i);
+        assert_string_equal(r->appliance, names[machine]);
+        assert_true(llabs(r->start_ms - truth.start_ms) <= 5 * 60000);
+        assert_true(llabs(r->end_ms - truth.end_ms) <= 5 * 60000);
+    }
+}
+
+static void taught_and_found(void **state)
+{
+    struct world w = open_world(state);
+    feed(w.live, 0, 5);
+    assert_int_equal(teach(&w, 5), 2);
+    feed(w.live, 5, 9); /* the agent notices by itself */
+    expect_days(&w, 0, "feed.air_handling", 5, 9);
+    expect_days(&w, 1, "feed.pump", 5, 9);
+    struct outbox_stats stats;
+    assert_int_equal(outbox_statistics(w.store, &stats), 0);
+    assert_int_equal(stats.events, 16); /* two machines, four days, on and off */
+
+    /* A recording is read again from where its habits are known: nothing is told twice. */
+    close_world(&w);
+    w = open_world(state);
+    feed(w.live, 5, 10);
+    expect_days(&w, 0, "feed.air_handling", 5, 10);
+    expect_days(&w, 1, "feed.pump", 5, 10);
+    assert_int_equal(outbox_statistics(w.store, &stats), 0);
+    assert_int_equal(stats.events, 20);
+    close_world(&w);
+}
+
+static void a_restart_in_a_run(void **state)
+{
+    struct world w = open_world(state);
+    feed(w.live, 0, 5);
+    assert_int_equal(teach(&w, 5), 2);
+    struct place_switch_run run = plan(0, 5);
+    seed = 99;
+    int stopped = 0;
+    for (int64_t t = T0 + 5 * DAY; t < T0 + 6 * DAY; t += STEP) {
+        double watts = 9000 + 200 * (draw() - 0.5);
+        watts += t >= run.start_ms && t < run.end_ms ? 2500 : 0;
+        if (!stopped && t > run.start_ms + 4 * 3600000) {
+            close_world(&w);
+            w = open_world(state);
+            stopped = 1;
+        }
+        place_live_reading(w.live, t, (float)watts);
+    }
+    expect_days(&w, 0, "feed.air_handling", 5, 6);
+    close_world(&w);
+}
+
+static void what_cannot_be_taught(void **state)
+{
+    struct world w = open_world(state);
+    assert_int_equal(teach(&w, 5), -ENODATA); /* nothing was read yet */
+    feed(w.live, 0, 4);
+    assert_int_equal(teach(&w, 2), 0); /* too few runs */
+    assert_int_equal(place_live_teach(w.store, "feed", NULL, 0, why, sizeof why), -ENODATA);
+    assert_int_equal(place_live_teach(w.store, "other", NULL, 0, why, sizeof why), -ENODATA);
+    /* Bytes of another version are not used. */
+    assert_int_equal(teach(&w, 4), 2);
+    assert_int_equal(places_put_habit(w.store, "feed", "pump", "rubbish", 7), 0);
+    close_world(&w);
+    w = open_world(state);
+    feed(w.live, 4, 6);
+    static struct list list;
+    list.count = 0;
+    history_list(w.store, 0, INT64_MAX, "feed.pump", NULL, 64, collect, &list);
+    assert_int_equal(list.count, 0);
+    expect_days(&w, 0, "feed.air_handling", 4, 6);
+    close_world(&w);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
+    const struct CMUnitTest tests[] = {T(taught_and_found), T(a_restart_in_a_run),
+                                       T(what_cannot_be_taught)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
