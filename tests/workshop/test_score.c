@@ -211,43 +211,42 @@ static void judge(const char *events_text, const char *map, struct score *out)
 /* The same three runs, told in four ways: kettle right (20 s late), kettle wrong (an hour late),
  * fridge right within a tenth of its 50 minutes, and something the truth does not have. */
 static const char *const told[] = {
-    "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400001020000,\"run\":1}\n"
-    "{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400001120000,\"run\":1,"
-    "\"start\":1400001020000,\"end\":1400001120000,\"energy\":50}\n"
-    "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"unknown\",\"time\":1400008600000,\"run\":2}\n"
-    "{\"type\":\"identified\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400008610000,"
-    "\"run\":2,\"start\":1400008600000}\n"
-    "{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400008700000,\"run\":2,"
-    "\"start\":1400008600000,\"end\":1400008700000,\"energy\":40}\n"
-    "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Refrigerator\",\"time\":1400010290000,"
-    "\"run\":3}\n"
-    "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"unknown-3\",\"time\":1400011000000,\"run\":4}"
-    "\n"
-    "{\"alert\":\"left_on\"}\n",
-
-    "{\"events\":[{\"run\":1,\"meter\":\"m\",\"appliance\":\"Kettle\",\"start\":1400001020000,"
-    "\"end\":1400001120000,\"energy\":50},\n{\"run\":2,\"meter\":\"m\",\"appliance\":\"kettle\","
-    "\"start\":1400008600000,\"end\":1400008700000,\"energy\":40},{\"run\":3,\"meter\":\"m\","
-    "\"appliance\":\"fridge\",\"start\":1400010290000,\"end\":null},{\"run\":4,\"meter\":\"m\","
-    "\"appliance\":\"unknown-3\",\"start\":1400011000000,\"end\":null}]}\n",
-
-    "{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Kettle\","
-    "\"time\":"
-    "1400001020000,\"run\":1}}\n{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\","
-    "\"appliance\":\"Kettle\",\"time\":1400001020000,\"run\":1}}\n"
-    "{\"topic\":\"t\",\"payload\":{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\","
-    "\"time\":"
-    "1400001120000,\"run\":1,\"start\":1400001020000,\"end\":1400001120000,\"energy\":50}}\n"
-    "{\"topic\":\"t\",\"payload\":{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\","
-    "\"time\":"
-    "1400008700000,\"run\":2,\"start\":1400008600000,\"end\":1400008700000,\"energy\":40}}\n"
-    "{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"fridge\","
-    "\"time\":"
-    "1400010290000,\"run\":3}}\n{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\","
-    "\"appliance\":\"unknown-3\",\"time\":1400011000000,\"run\":4}}\n{\"summary\":{}}\n",
-
-    "appliance;start;end;energy\nKettle;2014-05-13T17:10:20Z;1400001120;50\n"
-    "kettle;1400008600;1400008700;40\nfridge;1400010290;;\nunknown-3;1400011000;;\n",
+    ("{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400001020000,\"run\":1}\n"
+     "{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400001120000,\"run\":1,"
+     "\"start\":1400001020000,\"end\":1400001120000,\"energy\":50}\n"
+     "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"unknown\",\"time\":1400008600000,\"run\":2}"
+     "\n"
+     "{\"type\":\"identified\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400008610000,"
+     "\"run\":2,\"start\":1400008600000}\n"
+     "{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\",\"time\":1400008700000,\"run\":2,"
+     "\"start\":1400008600000,\"end\":1400008700000,\"energy\":40}\n"
+     "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Refrigerator\",\"time\":1400010290000,"
+     "\"run\":3}\n"
+     "{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"unknown-3\",\"time\":1400011000000,\"run\":"
+     "4}"
+     "\n"
+     "{\"alert\":\"left_on\"}\n"),
+    ("{\"events\":[{\"run\":1,\"meter\":\"m\",\"appliance\":\"Kettle\",\"start\":1400001020000,"
+     "\"end\":1400001120000,\"energy\":50},\n{\"run\":2,\"meter\":\"m\",\"appliance\":\"kettle\","
+     "\"start\":1400008600000,\"end\":1400008700000,\"energy\":40},{\"run\":3,\"meter\":\"m\","
+     "\"appliance\":\"fridge\",\"start\":1400010290000,\"end\":null},{\"run\":4,\"meter\":\"m\","
+     "\"appliance\":\"unknown-3\",\"start\":1400011000000,\"end\":null}]}\n"),
+    ("{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"Kettle\","
+     "\"time\":"
+     "1400001020000,\"run\":1}}\n{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\","
+     "\"appliance\":\"Kettle\",\"time\":1400001020000,\"run\":1}}\n"
+     "{\"topic\":\"t\",\"payload\":{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\","
+     "\"time\":"
+     "1400001120000,\"run\":1,\"start\":1400001020000,\"end\":1400001120000,\"energy\":50}}\n"
+     "{\"topic\":\"t\",\"payload\":{\"type\":\"off\",\"meter\":\"m\",\"appliance\":\"Kettle\","
+     "\"time\":"
+     "1400008700000,\"run\":2,\"start\":1400008600000,\"end\":1400008700000,\"energy\":40}}\n"
+     "{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\",\"appliance\":\"fridge\","
+     "\"time\":"
+     "1400010290000,\"run\":3}}\n{\"topic\":\"t\",\"payload\":{\"type\":\"on\",\"meter\":\"m\","
+     "\"appliance\":\"unknown-3\",\"time\":1400011000000,\"run\":4}}\n{\"summary\":{}}\n"),
+    ("appliance;start;end;energy\nKettle;2014-05-13T17:10:20Z;1400001120;50\n"
+     "kettle;1400008600;1400008700;40\nfridge;1400010290;;\nunknown-3;1400011000;;\n"),
 };
 
 static void test_four_forms(void **state)
