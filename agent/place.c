@@ -162,11 +162,12 @@ static struct place_load *begin(struct place *p)
     return l;
 }
 
-/* Two loads whose centres have come together. Neither, or one of them, or both alike are named. */
+/* Two loads whose centres have come together. A person's word on one says nothing of the other:
+ * only loads without a name, or of the same name, become one. */
 static int same(const struct place_load *a, const struct place_load *b)
 {
     float sum = 0, weights = 0;
-    if (a->name[0] && b->name[0] && strcmp(a->name, b->name) != 0)
+    if (strcmp(a->name, b->name) != 0)
         return 0;
     for (int k = 0; k < PLACE_SIZES; k++) {
         if (!a->seen[k] || !b->seen[k])
@@ -199,21 +200,17 @@ static void merge(struct place_load *into, struct place_load *from)
     into->energy_wh += from->energy_wh;
     into->first_ms = from->first_ms < into->first_ms ? from->first_ms : into->first_ms;
     into->last_ms = from->last_ms > into->last_ms ? from->last_ms : into->last_ms;
-    if (!into->name[0])
-        memcpy(into->name, from->name, sizeof into->name);
     memset(from, 0, sizeof(*from));
 }
 
-/* The one with a name, or else the larger one, stays. */
+/* The larger one stays. */
 static struct place_load *join(struct place *p, struct place_load *l, uint32_t *merged)
 {
     for (int i = 0; i < PLACE_LOADS; i++) {
         struct place_load *o = &p->loads[i];
         if (o == l || !o->number || !same(l, o))
             continue;
-        int keep_o = l->name[0] == o->name[0] || (l->name[0] && o->name[0]) ? o->runs > l->runs
-                                                                            : o->name[0] != '\0';
-        struct place_load *into = keep_o ? o : l, *from = keep_o ? l : o;
+        struct place_load *into = o->runs > l->runs ? o : l, *from = into == o ? l : o;
         *merged = from->number;
         merge(into, from);
         return into;

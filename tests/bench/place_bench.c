@@ -7,6 +7,9 @@
  * runs FILE
  *   CSV start_ms,duration_s,energy_wh,peak_w,up_w,down_w of runs in the order of time; prints, for
  *   each, the number of the load that it was put into, and the number that this is in the end.
+ * named FILE
+ *   the same with a name behind: a person gave it to that run. Prints, for each run without one,
+ * the name that it gets, or -.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -190,11 +193,42 @@ static int runs(const char *path)
     return 0;
 }
 
+static int named(const char *path)
+{
+    static struct place place;
+    char line[512];
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return fail("cannot read");
+    place_init(&place);
+    while (fgets(line, sizeof line, f)) {
+        char name[PLACE_NAME_BYTES] = "";
+        struct place_run r;
+        struct place_point p;
+        if (sscanf(line, "%" SCNd64 ",%lf,%lf,%lf,%lf,%lf,%63[^\n]", &r.start_ms, &r.duration_s,
+                   &r.energy_wh, &r.peak_w, &r.up_w, &r.down_w, name) < 6)
+            continue;
+        uint32_t merged;
+        if (place_point(&r, &p) < 0) {
+            puts("-");
+            continue;
+        }
+        const struct place_load *l = name[0] ? place_correct(&place, &p, &r, NULL, name)
+                                             : place_add(&place, &p, &r, &merged);
+        puts(l && l->name[0] ? l->name : "-");
+    }
+    fclose(f);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 9 && strcmp(argv[1], "switches") == 0)
         return switches(argv);
     if (argc == 3 && strcmp(argv[1], "runs") == 0)
         return runs(argv[2]);
-    return fail("switches DATA TRUTH PERIOD LEARN_FROM LEARN_TO FIND_FROM FIND_TO | runs FILE");
+    if (argc == 3 && strcmp(argv[1], "named") == 0)
+        return named(argv[2]);
+    return fail("switches DATA TRUTH PERIOD LEARN_FROM LEARN_TO FIND_FROM FIND_TO | runs FILE | "
+                "named FILE");
 }
