@@ -29,7 +29,7 @@ train mains-fp32.nilm day 8 150000
 make_once "$out/mains-cut-fp32.nilm" prune --model "$out/mains-fp32.nilm" --data "$data" --criterion taylor --scope local --protect conv1 \
     --target-params 110000 --align 4 --version 2
 make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --epochs 4 \
-    --epoch-windows 100000 --batch 128 --rate 0.005 --dropout 0.05 --seed 2
+    --epoch-windows 75000 --batch 128 --rate 0.005 --dropout 0.05 --seed 2
 for kind in "" pruned-; do
     make_once "$out/mains-${kind}int8.nilm" quantize --model "$out/mains-${kind}fp32.nilm" --data "$data" --rounding fit --calibration mse \
         --golden 3 --seed 1

@@ -203,7 +203,7 @@ int mix_dataset(struct dataset *raw, const struct dataset_options *o, struct dat
         raw = NULL;
     }
     missing = rc ? NULL : mix_missing(d->mix);
-    if (missing && (o->part == PART_TRAIN || o->part == PART_ALL)) {
+    if (missing && o->part == PART_TRAIN) {
         (void)snprintf(why, why_size, "rule %s: the traces have no run of this load", missing);
         rc = -EINVAL;
     }

@@ -265,6 +265,7 @@ static void test_rule_without_a_run(void **state)
     (void)state;
     dataset_defaults(&o);
     o.window = 128;
+    o.part = PART_TRAIN; /* elsewhere a class may be missing */
     (void)snprintf(o.mix, sizeof(o.mix), "Fridge: Cold on=500");
     assert_int_equal(dataset_load(data, &o, &d, why, sizeof(why)), -EINVAL);
     assert_non_null(strstr(why, "Fridge"));
@@ -446,6 +447,64 @@ static void test_mix_command(void **state)
     truth_free(&found);
 }
 
+/* --- the shipped models --- */
+
+static const struct {
+    const char *path;
+    uint32_t version;
+    off_t most_bytes;
+} shipped[] = {{"inference/models/mains-int8.nilm", 1, 400000},
+               {"inference/models/mains-pruned-int8.nilm", 2, 150000}};
+
+static void test_shipped(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(shipped) / sizeof(shipped[0]); i++) {
+        struct model *m;
+        struct stat st;
+        char why[256] = "", text[4096];
+        if (model_decode_file(shipped[i].path, &m, why, sizeof(why)))
+            fail_msg("%s", why);
+        assert_int_equal(stat(shipped[i].path, &st), 0);
+        assert_true(st.st_size <= shipped[i].most_bytes);
+        assert_int_equal(m->dtype, MODEL_INT8);
+        assert_int_equal(m->head, MODEL_SIGMOID);
+        assert_string_equal(m->family, "mains");
+        assert_int_equal(m->version, shipped[i].version);
+        assert_int_equal(model_lag(m), m->window / 4);
+        assert_true(m->golden_count >= 1 && m->reject == 0 && m->min_activity_w == 0);
+        for (uint32_t c = 0; c < m->class_count; c++)
+            assert_true(model_threshold(m, c) > 0.1f && model_threshold(m, c) <= 0.5f);
+        assert_int_equal(model_meta(m, "attribution", text, sizeof(text)), 0);
+        assert_non_null(strstr(text, "www.tracebase.org"));
+        assert_int_equal(model_meta(m, "aggregates", text, sizeof(text)), 0);
+        model_free(m);
+    }
+}
+
+/* The sample days were in part trained on: this says that model, inputs and rules belong together,
+ * not how good the model is. */
+static void test_shipped_on_real_days(void **state)
+{
+    const char *measurements = getenv("NILM_DATA");
+    char dir[512];
+
+    (void)state;
+    if (!measurements) {
+        print_message("NILM_DATA is not set: no real measurements to test on\n");
+        skip();
+    }
+    (void)snprintf(dir, sizeof(dir), "%s/tracebase/sample", measurements);
+    for (size_t i = 0; i < sizeof(shipped) / sizeof(shipped[0]); i++) {
+        cJSON *o =
+            run_json(workshop_eval, (const char *const[]){"--model", shipped[i].path, "--data", dir,
+                                                          "--quiet", "--json", NULL});
+        print_message("%s: macro F1 %.3f\n", shipped[i].path, run_number(o, "f1_macro"));
+        assert_true(run_number(o, "f1_macro") > 0.7);
+        cJSON_Delete(o);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +519,8 @@ int main(void)
         cmocka_unit_test(test_commands),
         cmocka_unit_test(test_train_refuses),
         cmocka_unit_test(test_mix_command),
+        cmocka_unit_test(test_shipped),
+        cmocka_unit_test(test_shipped_on_real_days),
     };
 
     return cmocka_run_group_tests(tests, make_root, remove_root);
