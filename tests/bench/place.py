@@ -6,6 +6,9 @@
         share of those that is in one cluster, and, once that is named after a week, F1 of the starts in the second week.
     place.py combed --build BUILD --data FILE
         COMBED: the four air-handling units on the mains, learned from one week's list of runs, tried on the other week.
+    place.py refit --build BUILD --data FILE,FILE [--model M]
+        REFIT house 2: events of the model on each file, and with the loads that nothing explains, of which a person has named
+        those of the other file that are one of the submetered appliances.
 
 DIR is tracebase unpacked, FILE one of the recordings of the data notes. Nothing else is needed; prints a table, --json one object."""
 import argparse
@@ -178,8 +181,49 @@ def combed(args):
         print(json.dumps({"combed": result}))
 
 
+def named_loads(args, folder, learn, test):
+    """The loads of test that get a name: (name, start ms, end ms). A load of learn is named when it begins with a true run."""
+    at = lambda name: os.path.join(folder, name)
+    loads = {i: read_loads(at(f"loads{i}.csv")) for i in (learn, test)}
+    truth = [r for r in csv.DictReader(open(at(f"truth{learn}.csv"))) if r["appliance"][0] != "_"]
+    names = {}
+    for name in {r["appliance"] for r in truth}:
+        runs = [(int(r["start_ms"]), int(r["end_ms"])) for r in truth if r["appliance"] == name]
+        names.update({i: name for i in pair([l[0] for l in loads[learn]], runs) if loads[learn][i][4] > 200})
+    with open(at("runs.csv"), "w") as f:
+        for i, load in enumerate(loads[learn]):
+            f.write(",".join(map(str, load + (names.get(i, ""),))) + "\n")
+        for load in loads[test]:
+            f.write(",".join(map(str, load + ("",))) + "\n")
+    said = run(os.path.join(args.build, "tests/bench_place"), "named", at("runs.csv")).split("\n")[len(loads[learn]):]
+    return [(name, load[0], load[0] + load[1] * 1e3) for name, load in zip(said, loads[test]) if name != "-"]
+
+
+def refit(args):
+    tool, files, result = os.path.join(args.build, "agent/nilm-model"), args.data.split(","), []
+    with tempfile.TemporaryDirectory() as folder:
+        at = lambda name: os.path.join(folder, name)
+        for i, path in enumerate(files):
+            run(tool, "truth", "--data", path, "--out", at(f"truth{i}.csv"))
+            run(tool, "separate", "--model", args.model, "--out", at(f"events{i}.csv"), "--loads", at(f"loads{i}.csv"), path)
+        for learn, test in ((0, 1), (1, 0)):
+            rows = [r for r in csv.DictReader(open(at(f"events{test}.csv")))]
+            events = [(r["appliance"], int(r["start_ms"]), int(r["end_ms"])) for r in rows]
+            for what, extra in (("model alone", []), ("with names", named_loads(args, folder, learn, test))):
+                with open(at("said.csv"), "w") as f:
+                    f.write("appliance,start,end\n" + "".join(f"{a},{s},{e:.0f}\n" for a, s, e in events + extra))
+                score = json.loads(run(tool, "score", "--events", at("said.csv"), "--truth", at(f"truth{test}.csv"), "--json"))
+                f1 = {a["name"]: a["f1"] for a in score["appliances"]}
+                result.append({"tried": test + 1, "what": what, "f1_macro": score["f1_macro"], **f1})
+                if not args.json:
+                    print(f"file {test + 1}, {what:11}: macro F1 of starts {score['f1_macro']:.3f}; "
+                          + ", ".join(f"{k} {v:.2f}" for k, v in f1.items()), flush=True)
+    if args.json:
+        print(json.dumps({"refit": result}))
+
+
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("what", choices=["removed", "combed"])
+parser.add_argument("what", choices=["removed", "combed", "refit"])
 parser.add_argument("--build", required=True)
 parser.add_argument("--data", required=True)
 parser.add_argument("--model", default="inference/models/mains-int8.nilm")
@@ -187,4 +231,4 @@ parser.add_argument("--seeds", default="1,2,3,4,5,6")
 parser.add_argument("--classes", default=CLASSES)
 parser.add_argument("--json", action="store_true")
 arguments = parser.parse_args()
-{"removed": removed, "combed": combed}[arguments.what](arguments)
+{"removed": removed, "combed": combed, "refit": refit}[arguments.what](arguments)
