@@ -184,6 +184,16 @@ static void roll_back(struct store *s)
     s->roll_back_due = !sqlite3_get_autocommit(s->db); /* no memory: at the next call */
 }
 
+/* The log of a full disk cannot grow, and is written from its beginning again only when all of it
+ * has been copied: the usual time for that may never come. */
+static void make_room(struct store *s)
+{
+    int in_log = 0, copied = 0;
+
+    if (sqlite3_get_autocommit(s->db))
+        sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &copied);
+}
+
 static int begin(struct store *s)
 {
     if (s->readonly)
@@ -206,6 +216,8 @@ static int commit(struct store *s)
     }
     if (rc < 0)
         roll_back(s);
+    if (rc == -ENOSPC)
+        make_room(s);
     return rc;
 }
 
