@@ -20,6 +20,7 @@
 #include "agent/record.h"
 #include "agent/source.h"
 #include "agent/updater.h"
+#include "agent/wear.h"
 #include "agent/upkeep.h"
 #include "agent/wall.h"
 #include "storage/store.h"
@@ -63,6 +64,7 @@ struct agent {
     struct agent_meter *meters;
     size_t meter_count;
     struct upkeep upkeep;
+    struct wear wear;
     struct wall wall;
     int told_waiting; /* the last status said that the disk refuses */
     int stop;         /* a signal asked for it, or all is done */

@@ -37,6 +37,7 @@ const struct config_key config_keys[] = {
     {"outbox", "max_rows", CONFIG_COUNT, FIELD(outbox_rows), "1000000", 100, 1e9, NULL, 0, "waiting items kept at most"},
     {"outbox", "max_bytes", CONFIG_SIZE, FIELD(outbox_bytes), "256M", 65536, 1e12, NULL, 0, "their bytes"},
     {"outbox", "max_age", CONFIG_DURATION, FIELD(outbox_age_ms), "90d", 60000, 3650 * MS_DAY, NULL, 0, "their age"},
+    {"outbox", "drain_rate", CONFIG_COUNT, FIELD(drain_rate), "1000", 0, 1e6, NULL, 0, "replayed items sent in a second at most; 0: no limit"},
 
     {"history", "max_runs", CONFIG_COUNT, FIELD(history_runs), "100000", 100, 1e8, NULL, 0, "finished runs kept"},
 

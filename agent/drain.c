@@ -39,6 +39,9 @@ struct drain {
     uint64_t acks[ACKS];
     int ack_count;
     int64_t acked_since, hold_until; /* monotonic ms */
+    int64_t rate;                    /* replayed items a second; 0: no limit */
+    int64_t credit, credit_at;       /* thousandths of an item; monotonic ms */
+    int starved;                     /* the next item waits for credit */
     struct drain_stats stats;
 };
 
@@ -167,10 +170,39 @@ static int send_item(struct drain *d, struct link *l, const struct outbox_item *
     return 0;
 }
 
+void drain_limit(struct drain *d, int64_t items_per_second)
+{
+    d->rate = items_per_second;
+    d->starved = 0;
+}
+
+/* A token bucket of a tenth of a second. */
+static void earn(struct drain *d, int64_t now_ms)
+{
+    const int64_t most = d->rate * 100 > 1000 ? d->rate * 100 : 1000;
+    const int64_t passed = now_ms - d->credit_at;
+    if (passed > 0 && passed < 1000)
+        d->credit += passed * d->rate;
+    if (passed >= 1000 || d->credit > most)
+        d->credit = most;
+    d->credit_at = now_ms;
+    d->starved = 0;
+}
+
+/* History keeps to the rate; gaps, alerts and what happens now do not wait behind it. */
+static int may_send(struct drain *d, const struct outbox_item *item)
+{
+    if (d->rate <= 0 || item->priority > 1 || item->seq >= d->history_before)
+        return 1;
+    d->starved = d->credit < 1000;
+    return !d->starved;
+}
+
 int drain_fill(struct drain *d, struct link *l, int64_t now_ms)
 {
     if (now_ms < d->hold_until)
         return 0;
+    earn(d, now_ms);
     while (d->look && d->flight_count < DRAIN_INFLIGHT && d->ack_count < DRAIN_ACK_BATCH &&
            link_room(l) > 0) {
         if (d->page_next == d->page_count) {
@@ -186,6 +218,8 @@ int drain_fill(struct drain *d, struct link *l, int64_t now_ms)
         }
         const struct outbox_item *item = &d->page[d->page_next];
         if (!is_under_way(d, item->priority, item->seq)) {
+            if (!may_send(d, item))
+                break;
             const int rc = send_item(d, l, item);
             if (rc == -EAGAIN || rc == -ENOTCONN)
                 break;
@@ -193,6 +227,8 @@ int drain_fill(struct drain *d, struct link *l, int64_t now_ms)
                 d->hold_until = now_ms + HOLD_MS;
                 return rc;
             }
+            if (item->priority == 1 && item->seq < d->history_before)
+                d->credit -= 1000;
         }
         d->after[item->priority] = item->seq;
         d->page_next++;
@@ -252,6 +288,8 @@ int drain_wait(const struct drain *d, int64_t now_ms, int longest)
         wait = d->acked_since + DRAIN_ACK_DELAY_MS - now_ms;
     if (d->hold_until > now_ms && d->hold_until - now_ms < wait)
         wait = d->hold_until - now_ms;
+    if (d->starved && (1000 - d->credit) / d->rate + 1 < wait)
+        wait = (1000 - d->credit) / d->rate + 1;
     return wait > 0 ? (int)wait : 0;
 }
 

@@ -32,6 +32,10 @@ struct drain_stats {
 int drain_create(struct store *store, const char *base, const char *device, struct drain **out);
 void drain_destroy(struct drain *d);
 
+/* Items of history (events and reports stored before the session) a second at most; 0, as at first:
+ * no limit. A broker that comes back gets the backlog of all its gateways at once. */
+void drain_limit(struct drain *d, int64_t items_per_second);
+
 /* A session began: everything that is stored now is history (`replay`) in it, and is offered again
  * from the start. */
 void drain_session(struct drain *d);

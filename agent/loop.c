@@ -193,6 +193,7 @@ static void check_store(struct agent *a, int64_t mono)
         publisher_get_stats(a->publisher, &p);
     if (a->epoch_due && a->store && agent_begin_epoch(a) == 0 && !a->epoch_due)
         a->status_dirty = 1;
+    wear_tick(&a->wear, mono, j.committed, p.acknowledged);
     a->status_dirty |= (j.waiting > 0) != a->told_waiting;
     a->told_waiting = j.waiting > 0;
     if ((!j.damaged && !p.damaged && a->store) || mono < a->reopen_at)

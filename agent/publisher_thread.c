@@ -283,6 +283,7 @@ static int open_store(struct publisher *p)
     }
     if (!p->drain && drain_create(p->store, p->config->base, p->config->device, &p->drain) < 0)
         return -ENOMEM;
+    drain_limit(p->drain, p->config->drain_rate);
     return 0;
 }
 

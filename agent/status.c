@@ -130,8 +130,10 @@ static int add_journal(struct agent *a, cJSON *root)
 {
     struct journal_stats s;
     struct store_usage usage = {0};
+    struct wear_figures wear;
     cJSON *o = cJSON_CreateObject();
     journal_get_stats(a->journal, &s);
+    wear_get(&a->wear, &wear);
     if (!a->store || store_usage(a->store, &usage) < 0)
         memset(&usage, 0, sizeof usage);
     int rc = json_unsigned(o, "committed", s.committed);
@@ -139,7 +141,9 @@ static int add_journal(struct agent *a, cJSON *root)
     rc |= json_unsigned(o, "lost", s.lost);
     rc |= json_unsigned(o, "failures", s.failures);
     rc |= json_unsigned(o, "database_bytes", usage.database_bytes);
-    rc |= json_unsigned(o, "written_bytes", usage.written_bytes);
+    rc |= json_unsigned(o, "written_bytes", wear.written_bytes);
+    rc |= json_unsigned(o, "outcome_bytes", wear.outcome_bytes);
+    rc |= json_unsigned(o, "idle_day_bytes", wear.day_bytes);
     return json_child(root, "journal", o) | rc;
 }
 

@@ -58,6 +58,12 @@ static void print_inside(const cJSON *s)
     printf("store: %.1f MB, %.1f MB written since the start\n",
            number_of(journal, "database_bytes") / 1048576,
            number_of(journal, "written_bytes") / 1048576);
+    if (number_of(journal, "outcome_bytes") > 0)
+        printf("flash: %.0f KB written for each outcome\n",
+               number_of(journal, "outcome_bytes") / 1024);
+    if (number_of(journal, "idle_day_bytes") > 0)
+        printf("flash: %.2f MB written in an idle day\n",
+               number_of(journal, "idle_day_bytes") / 1048576);
     if (number_of(journal, "waiting") > 0 || number_of(journal, "lost") > 0)
         printf("store: THE DISK REFUSES: %.0f outcomes wait in memory, %.0f were lost\n",
                number_of(journal, "waiting"), number_of(journal, "lost"));

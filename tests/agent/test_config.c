@@ -37,6 +37,7 @@ static void defaults_are_the_table(void **state)
     assert_int_equal(c->protocol, 0);
     assert_int_equal(c->outbox_rows, 1000000);
     assert_int_equal(c->outbox_bytes, 256 << 20);
+    assert_int_equal(c->drain_rate, 1000);
     assert_int_equal(c->outbox_age_ms, 90LL * 86400 * 1000);
     assert_int_equal(c->log_level, 2);
     assert_int_equal(c->meter_count, 1);

@@ -5,6 +5,7 @@ and in the end every number has come or is declared. The data folder is a small 
 import os
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import World, check, done, sequence_report, skip, wait_for  # noqa: E402
@@ -12,6 +13,7 @@ import json  # noqa: E402
 
 INSIDE = "inside"
 DISK_MB = 12
+RATE = 60
 
 
 def enter():
@@ -105,11 +107,15 @@ def damage(world, agent, subscriber, feed):
                 f.write(b"g")
                 at = data.find(body.encode(), at + 1)
     world.broker.start()
+    began, before = time.monotonic(), len(subscriber.items("event"))
     check(wait_for(lambda: any(a["alert"] == "store_replaced" for a in subscriber.items("alert")), 40, 0.3),
           "damage under the running agent: the database is replaced, an alert says so")
     check(any(".corrupt-" in n for n in os.listdir(agent.data)), "damage: the old file is set aside")
     feed.run(5)
     check(all_came(world, agent, subscriber, feed.runs - 1), "damage: all but the damaged one come, and what follows")
+    came = len(subscriber.items("event")) - before - 10
+    took = time.monotonic() - began
+    check(took > (came - RATE / 10 - 64) / RATE, f"{came} replayed events at {RATE} a second at most: {took:.1f} s")
     gaps = [(g["count"], g["reason"]) for g in subscriber.items("gap")]
     check(gaps == [(1, "damage")], f"damage: the one is declared lost ({gaps})")
     alert = next((a for a in subscriber.items("alert") if a["alert"] == "store_replaced"), {})
@@ -120,7 +126,7 @@ def main():
     if sys.argv[1:] != [INSIDE]:
         enter()
     with World() as world:
-        agent = world.agent("gw", {"m": {"type": "stdin", "min_off": "10s"}})
+        agent = world.agent("gw", {"m": {"type": "stdin", "min_off": "10s"}}, extra=f"[outbox]\ndrain_rate = {RATE}")
         os.makedirs(agent.data)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "none", agent.data], check=True)
         subscriber = world_subscriber(world)

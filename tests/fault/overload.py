@@ -61,7 +61,7 @@ class Meter:
 
 def prepared(world, name, backlog):
     agent = world.agent(name, {"desk": {"type": "stdin"}},
-                        "[outbox]\nmax_rows = 2000000\nmax_bytes = 2G\nmax_age = 3650d")
+                        "[outbox]\nmax_rows = 2000000\nmax_bytes = 2G\nmax_age = 3650d\ndrain_rate = 0")
     os.makedirs(agent.data)
     result = run(BACKLOG, agent.data + "/nilmd.db", backlog, timeout=600)
     if result.returncode:
