@@ -285,6 +285,16 @@ static void tell_source_failed(struct agent *a, const struct agent_meter *m)
     journal_alert(a->journal, &alert);
 }
 
+static void open_machine(struct agent *a, struct agent_meter *m, const struct config_meter *config)
+{
+    unsigned char saved[MACHINES_STATE_BYTES];
+    if (config->machine.mode == MACHINE_NONE)
+        return;
+    const int bytes = machines_get_state(a->store, config->meter.name, saved, sizeof saved);
+    if (machine_create(&config->machine, saved, bytes < 0 ? 0 : bytes, &m->machine) < 0)
+        log_error("meter %s: states: out of memory", config->meter.name);
+}
+
 static int open_meter(struct agent *a, struct agent_meter *m, const struct config_meter *config)
 {
     const struct outcome_sink sink = journal_sink(a->journal);
@@ -302,6 +312,7 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
     if (rc < 0)
         log_error("meter %s: what it knew cannot be read: %s", settings.name,
                   store_error(a->store));
+    open_machine(a, m, config);
     const struct record_config record = {.folder = config->record,
                                          .meter = config->meter.name,
                                          .days = config->record_days,
@@ -479,6 +490,9 @@ void agent_stop(struct agent *a)
         meter_destroy(a->meters[i].meter);
         record_destroy(a->meters[i].record);
         place_live_destroy(a->meters[i].place);
+        if (a->meters[i].machine && a->store)
+            machine_save(a->meters[i].machine, a->store);
+        machine_destroy(a->meters[i].machine);
     }
     meter_shared_destroy(a->shared);
     journal_destroy(a->journal);

@@ -14,9 +14,10 @@
 #include "agent/config.h"
 #include "agent/control.h"
 #include "agent/journal.h"
+#include "agent/machine.h"
 #include "agent/meter.h"
-#include "agent/publisher.h"
 #include "agent/place_live.h"
+#include "agent/publisher.h"
 #include "agent/record.h"
 #include "agent/source.h"
 #include "agent/updater.h"
@@ -28,9 +29,11 @@
 struct agent_meter {
     const struct config_meter *config;
     struct meter *meter;
-    struct record *record; /* NULL: none is kept */
     struct place_live *place; /* NULL: no machines to be found */
-    struct source *source; /* NULL: could not be opened, failure says why */
+    struct machine *machine;  /* NULL: no states */
+    int64_t machine_at;       /* monotonic: saved again */
+    struct record *record;    /* NULL: none is kept */
+    struct source *source;    /* NULL: could not be opened, failure says why */
     char failure[256];
     int ended;
     int more; /* the last batch was full: there may be more without the descriptor saying so */

@@ -33,6 +33,7 @@ struct loader {
     size_t size, pos;
     char section[SECTION_BYTES]; /* as written; inih cuts names at 49 characters */
     int section_line[CONFIG_METERS], section_file[CONFIG_METERS];
+    int shift_file[SHIFT_MAX];
     struct setting *settings;
     size_t setting_count, setting_room;
     int rc;
@@ -114,11 +115,12 @@ static int enter_section(struct loader *l, const char *line)
                         l->section);
         return find_meter(l, name) != NO_METER;
     }
+    if (strcmp(l->section, "shifts") == 0)
+        return 1;
     if (strcmp(l->section, "meter") == 0 || !config_keys_section(l->section))
-        return FAIL(
-            "[%s]: unknown section; expected device, broker, model, outbox, history, log or "
-            "meter:NAME",
-            l->section);
+        return FAIL("[%s]: unknown section; expected device, broker, model, outbox, history, log, "
+                    "shifts or meter:NAME",
+                    l->section);
     return 1;
 }
 
@@ -176,6 +178,31 @@ static int note_setting(struct loader *l, const struct config_key *key, size_t m
     return 1;
 }
 
+/* A shift: the key is its name. A later file overrides one of the same name. */
+static int take_shift(struct loader *l, const char *name, const char *value)
+{
+    struct config *c = l->config;
+    struct shift s = {.days = 0};
+    char why[128];
+    size_t i = 0;
+    if (strlen(name) >= sizeof s.name)
+        return FAIL("[shifts] %.60s: expected a name of at most %zu characters", name,
+                    sizeof s.name - 1);
+    snprintf(s.name, sizeof s.name, "%s", name);
+    while (i < c->shift_count && strcmp(c->shifts[i].name, name) != 0)
+        i++;
+    if (i == SHIFT_MAX)
+        return FAIL("[shifts] %s: expected at most %d shifts", name, SHIFT_MAX);
+    if (i < c->shift_count && l->shift_file[i] == l->file_count)
+        return FAIL("[shifts] %s: given twice", name);
+    if (shift_parse(value, &s, why, sizeof why) < 0)
+        return FAIL("[shifts] %s: %s", name, why);
+    c->shifts[i] = s;
+    l->shift_file[i] = l->file_count;
+    c->shift_count += i == c->shift_count;
+    return 1;
+}
+
 static int handle(void *context, const char *section, const char *name, const char *value)
 {
     struct loader *l = context;
@@ -184,6 +211,8 @@ static int handle(void *context, const char *section, const char *name, const ch
         return 0;
     if (l->section[0] == '\0')
         return FAIL("%.60s: expected a [section] before the first key", name);
+    if (strcmp(l->section, "shifts") == 0)
+        return take_shift(l, name, value);
     const int of_meter = strncmp(l->section, "meter:", 6) == 0;
     const struct config_key *key = config_keys_find(of_meter ? "meter" : l->section, name);
     if (!key)
@@ -363,10 +392,17 @@ static void check_meter(struct loader *l, size_t i)
                  "required by type = sim; expected the name of an appliance");
     if (m->meter.off_w >= m->meter.on_w)
         complain(l, "meter", "off_w", i, "expected less than on_w");
+    if (machine_parse(m->states, &m->machine) < 0)
+        complain(l, "meter", "states", i, "expected off, auto, W1 or W1,W2 with W1 less than W2");
     for (size_t k = 0; k < i; k++)
         if (s->type == SOURCE_STDIN && l->config->meters[k].source.type == SOURCE_STDIN)
             complain(l, "meter", "type", i, "only one meter can read the standard input");
     m->meter.quality = s->type == SOURCE_STDIN ? EVENT_CLOCK : EVENT_TRACE;
+    snprintf(m->machine.meter, sizeof m->machine.meter, "%s", m->meter.name);
+    m->machine.on_w = m->meter.on_w;
+    m->machine.off_w = m->meter.off_w;
+    m->machine.gap_ms = m->meter.max_gap_ms;
+    m->machine.live = s->type == SOURCE_STDIN;
     s->files = m->files[0] ? m->files : NULL;
     s->column = m->column[0] ? m->column : NULL;
     s->appliance = m->appliance[0] ? m->appliance : NULL;

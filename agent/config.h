@@ -10,7 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/machine.h"
 #include "agent/meter.h"
+#include "agent/shift.h"
 #include "agent/source.h"
 
 #define CONFIG_TEXT 512
@@ -25,6 +27,8 @@ struct config_meter {
     int kind;                    /* 1: circuit */
     int machines;                /* several machines on this feed, to be taught */
     char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
+    struct machine_config machine;
+    char states[64];          /* as written; machine has it */
     char record[CONFIG_TEXT]; /* folder of recordings; "": none */
     int64_t record_days;
 };
@@ -49,8 +53,9 @@ struct config {
     int64_t outbox_age_ms, history_runs;
     int64_t drain_rate; /* replayed items a second; 0: no limit */
     int log_level; /* enum log_level */
-    size_t meter_count;
-    struct config_meter *meters; /* in the order of their first appearance */
+    size_t meter_count, shift_count;
+    struct shift shifts[SHIFT_MAX]; /* in the order of their first appearance */
+    struct config_meter *meters;    /* in the order of their first appearance */
 };
 
 /* Reads path and conf.d/ *.conf beside it (in name order, later files override). 0, or -errno with

@@ -20,6 +20,7 @@
         */
 #define TICK_MS 1000
 #define STATUS_MS 60000 /* the retained status is renewed at least so often */
+#define MACHINE_MS 600000
 #define REOPEN_MS 60000
 #define FDS (2 + CONTROL_FDS + CONFIG_METERS)
 
@@ -50,13 +51,18 @@ static void end_source(struct agent *a, struct agent_meter *m)
 /* What is kept of a reading beside what the pipeline makes of it. */
 static void keep_reading(struct agent *a, struct agent_meter *m, const struct trace_reading *r)
 {
-    if (!m->record && !m->place)
+    if (!m->record && !m->place && !m->machine)
         return;
     const int64_t t_ms = agent_reading_time(a, m, r->t_ms);
-    if (t_ms > 0 && m->record)
+    if (t_ms <= 0)
+        return;
+    if (m->record)
         record_reading(m->record, t_ms, (double)r->watts);
-    if (t_ms > 0 && m->place)
+    if (m->place)
         place_live_reading(m->place, t_ms, r->watts);
+    if (m->machine && machine_reading(m->machine, t_ms, (double)r->watts) &&
+        machine_waits(m->machine) >= MACHINE_QUARTERS / 2)
+        machine_save(m->machine, a->store); /* a replay at full speed; told by the journal if not */
 }
 
 /* Takes up to BATCH readings that are due. */
@@ -227,6 +233,15 @@ static void check_done(struct agent *a, int64_t mono)
     }
 }
 
+/* What waits is written, and every ten minutes what there is. */
+static void save_machine(struct agent *a, struct agent_meter *m, int64_t mono)
+{
+    if (!m->machine || (machine_waits(m->machine) == 0 && mono < m->machine_at))
+        return;
+    if (machine_save(m->machine, a->store) == 0)
+        m->machine_at = mono + MACHINE_MS;
+}
+
 static void tick(struct agent *a, int64_t mono)
 {
     if (a->watchdog_ms > 0 && mono >= a->watchdog_at) {
@@ -243,6 +258,7 @@ static void tick(struct agent *a, int64_t mono)
     upkeep_tick(&a->upkeep, a);
     for (size_t i = 0; i < a->meter_count; i++) {
         tick_meter(&a->meters[i], mono);
+        save_machine(a, &a->meters[i], mono);
         if (a->meters[i].record)
             record_tick(a->meters[i].record, mono);
     }

@@ -28,6 +28,9 @@ static cJSON *describe_meter(const struct agent_meter *m)
     rc |= json_unsigned(o, "samples", s.readings);
     rc |= json_integer(o, "last", s.readings ? s.last_ms : 0);
     rc |= json_number(o, "learning", s.learning, 1000);
+    int64_t since;
+    if (m->machine)
+        rc |= json_text(o, "machine", machine_text(machine_now(m->machine, &since)));
     rc |= json_integer(o, "alerts", s.alerts);
     if (rc < 0) {
         cJSON_Delete(o);

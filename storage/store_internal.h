@@ -109,6 +109,11 @@ enum store_statement_id { /* one slot of the cache each */
                           ALERTS_AWAKE,
                           ALERTS_WAKE,
                           ALERTS_TRIM,
+                          MACHINES_PUT,
+                          MACHINES_LIST,
+                          MACHINES_TRIM,
+                          MACHINES_PUT_STATE,
+                          MACHINES_GET_STATE,
                           STORE_STATEMENTS
 };
 

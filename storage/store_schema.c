@@ -86,16 +86,25 @@ static const char step_4[] =
     "CREATE INDEX alert_open ON alert (meter, alert) WHERE cleared_ms = 0;"
     "CREATE INDEX alert_snoozed ON alert (snoozed_ms) WHERE snoozed_ms <> 0;";
 
+/* What machines did, by quarter of an hour. */
+static const char step_5[] =
+    "CREATE TABLE machine (meter TEXT NOT NULL, start_ms INTEGER NOT NULL, wh REAL NOT NULL,"
+    " off_ms INTEGER NOT NULL, idle_ms INTEGER NOT NULL, run_ms INTEGER NOT NULL,"
+    " peak_ms INTEGER NOT NULL, starts INTEGER NOT NULL, PRIMARY KEY (meter, start_ms))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE TABLE machine_state (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;";
+
 /* Step i + 1 takes a database from schema i to i + 1; a new file runs through all of them. The
  * schema version is the number of steps. A new step goes to the end, and a file of the version
  * before it into tests/storage/test_migrate.c. */
-static const char *const steps[] = {step_1, step_2, step_3, step_4};
+static const char *const steps[] = {step_1, step_2, step_3, step_4, step_5};
 
 #define SCHEMA_VERSION ((int)(sizeof steps / sizeof steps[0]))
 
 /* Those that stay small whatever waits; outbox and run grow. */
-static const char *const small_tables[] = {"value",       "outbox_state", "gap",   "meter_progress",
-                                           "meter_state", "routine",      "place", "place_habit"};
+static const char *const small_tables[] = {"value",          "outbox_state", "gap",
+                                           "meter_progress", "meter_state",  "routine",
+                                           "place",          "place_habit",  "machine_state"};
 
 int store_schema_version(void)
 {

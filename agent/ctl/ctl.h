@@ -14,6 +14,7 @@ int ctl_snooze(int argc, char **argv);
 int ctl_label(int argc, char **argv);
 int ctl_places(int argc, char **argv);
 int ctl_unknown(int argc, char **argv);
+int ctl_machines(int argc, char **argv);
 int ctl_export(int argc, char **argv);
 int ctl_teach(int argc, char **argv);
 int ctl_outbox(int argc, char **argv);

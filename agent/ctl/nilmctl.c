@@ -17,6 +17,7 @@ static const struct {
     {"label", "name a load, or correct the appliance of a run", ctl_label},
     {"places", "loads that this gateway has learned", ctl_places},
     {"unknown", "those of them that have no name yet", ctl_unknown},
+    {"machines", "states, hours, starts and energy of machines, by shift", ctl_machines},
     {"export", "label a stretch of a meter's recording, to train on", ctl_export},
     {"teach", "learn how machines on a mains meter switch", ctl_teach},
     {"outbox", "what waits for the broker", ctl_outbox},

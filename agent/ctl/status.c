@@ -31,10 +31,12 @@ static void print_meters(const cJSON *meters)
            "READINGS", "LAST READING", "LEARNED", "ALERTS");
     cJSON_ArrayForEach(m, meters)
     {
+        const int machine = cJSON_HasObjectItem(m, "machine"); /* says more than on and off */
         printf("%-20s %-7s %-10s %-20s %12.0f  %-19s %6.0f %% %6.0f\n", text_of(m, "name"),
-               text_of(m, "type"), text_of(m, "state"), text_of(m, "appliance"),
-               number_of(m, "samples"), cli_stamp((int64_t)number_of(m, "last"), stamp),
-               100 * number_of(m, "learning"), number_of(m, "alerts"));
+               text_of(m, "type"), text_of(m, machine ? "machine" : "state"),
+               text_of(m, "appliance"), number_of(m, "samples"),
+               cli_stamp((int64_t)number_of(m, "last"), stamp), 100 * number_of(m, "learning"),
+               number_of(m, "alerts"));
     }
 }
 

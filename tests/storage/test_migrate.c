@@ -48,10 +48,33 @@ static const char step_3[] =
     "CREATE TABLE place_cells (meter TEXT NOT NULL, hour INTEGER NOT NULL, data BLOB NOT NULL,"
     " PRIMARY KEY (meter, hour)) STRICT;";
 
+/* Schema 4. */
+static const char step_4[] =
+    "CREATE TABLE routine_4 (meter TEXT NOT NULL, appliance TEXT NOT NULL, runs INTEGER NOT NULL,"
+    " first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (meter, appliance)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO routine_4 SELECT meter, appliance, runs, first_ms, last_ms, x'' FROM routine;"
+    "DROP TABLE routine;"
+    "ALTER TABLE routine_4 RENAME TO routine;"
+    "CREATE TABLE energy (meter TEXT NOT NULL, start_ms INTEGER NOT NULL, wh REAL NOT NULL,"
+    " low_w REAL NOT NULL, high_w REAL NOT NULL, seen_s INTEGER NOT NULL, run_s INTEGER NOT NULL,"
+    " peak_s INTEGER NOT NULL, starts INTEGER NOT NULL, PRIMARY KEY (meter, start_ms))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE TABLE alert (id TEXT PRIMARY KEY, alert TEXT NOT NULL, meter TEXT NOT NULL,"
+    " appliance TEXT NOT NULL, severity INTEGER NOT NULL, since_ms INTEGER NOT NULL,"
+    " raised_ms INTEGER NOT NULL, updated_ms INTEGER NOT NULL, cleared_ms INTEGER NOT NULL,"
+    " expected TEXT NOT NULL, seen TEXT NOT NULL, value REAL NOT NULL, bound REAL NOT NULL,"
+    " quality INTEGER NOT NULL, snoozed_ms INTEGER NOT NULL DEFAULT 0) STRICT;"
+    "CREATE INDEX alert_raised ON alert (raised_ms);"
+    "CREATE INDEX alert_open ON alert (meter, alert) WHERE cleared_ms = 0;"
+    "CREATE INDEX alert_snoozed ON alert (snoozed_ms) WHERE snoozed_ms <> 0;";
+
 /* The file of version i + 1. */
-static const char *const released[][5] = {{released_tables_1, rows_1, NULL},
-                                          {released_tables_1, rows_1, step_2, NULL},
-                                          {released_tables_1, rows_1, step_2, step_3, NULL}};
+static const char *const released[][6] = {
+    {released_tables_1, rows_1, NULL},
+    {released_tables_1, rows_1, step_2, NULL},
+    {released_tables_1, rows_1, step_2, step_3, NULL},
+    {released_tables_1, rows_1, step_2, step_3, step_4, NULL}};
 #define RELEASED ((int)(sizeof released / sizeof released[0]))
 
 static void write_file(const char *path, int version)
