@@ -216,6 +216,7 @@ int agent_reopen(struct agent *a)
         rc = start_publisher(a);
     if (rc != 0)
         return rc;
+    updater_use_store(a->mains_updater, a->store);
     updater_use_store(a->updater, a->store);
     upkeep_start(&a->upkeep, a->store);
     wall_use_store(&a->wall, a->store);
@@ -226,21 +227,52 @@ int agent_reopen(struct agent *a)
 
 /* ---- model ---- */
 
-int agent_swap(void *context, const struct engine *engine)
+struct updater *agent_updater(const struct agent *a, int mains)
 {
-    struct agent *a = context;
-    const struct engine *old = updater_engine(a->updater);
+    return mains ? a->mains_updater : a->updater;
+}
+
+static int has_kind(const struct agent *a, int mains)
+{
+    for (size_t i = 0; i < a->config->meter_count; i++)
+        if (a->config->meters[i].meter.mains == mains)
+            return 1;
+    return 0;
+}
+
+struct updater *agent_main_updater(const struct agent *a)
+{
+    return agent_updater(a, !has_kind(a, 0));
+}
+
+/* Gives an engine to every meter of a kind: all, or none and -ENOMEM. */
+static int swap(struct agent *a, int mains, const struct engine *engine)
+{
+    const struct engine *old = updater_engine(agent_updater(a, mains));
     for (size_t i = 0; i < a->meter_count; i++) {
-        if (!a->meters[i].meter || meter_set_engine(a->meters[i].meter, engine) == 0)
+        const struct agent_meter *m = &a->meters[i];
+        if (!m->meter || m->config->meter.mains != mains || meter_set_engine(m->meter, engine) == 0)
             continue;
-        while (i-- > 0)
-            if (a->meters[i].meter && meter_set_engine(a->meters[i].meter, old) < 0)
+        while (i-- > 0) {
+            m = &a->meters[i];
+            if (m->meter && m->config->meter.mains == mains && meter_set_engine(m->meter, old) < 0)
                 /* Neither engine fits into memory: without one the meter goes on, as unknown. */
-                meter_set_engine(a->meters[i].meter, NULL);
+                meter_set_engine(m->meter, NULL);
+        }
         return -ENOMEM;
     }
     a->status_dirty = 1;
     return 0;
+}
+
+static int swap_circuits(void *context, const struct engine *engine)
+{
+    return swap(context, 0, engine);
+}
+
+static int swap_mains(void *context, const struct engine *engine)
+{
+    return swap(context, 1, engine);
 }
 
 static void announce(void *context, const char *state)
@@ -250,24 +282,39 @@ static void announce(void *context, const char *state)
         publisher_set(a->publisher, PUBLISHER_MODEL, state);
 }
 
-static int open_models(struct agent *a, char *slots_dir, size_t size)
+static int open_models(struct agent *a)
 {
+    static char dirs[2][PATH_BYTES]; /* outlive the updaters */
     char why[320] = "";
-    snprintf(slots_dir, size, "%s/models", a->config->data_dir);
-    const struct updater_config config = {.device = a->config->device,
-                                          .slots_dir = slots_dir,
-                                          .model_file = a->config->model_file,
-                                          .keys = a->config->model_keys,
-                                          .store = a->store,
-                                          .journal = a->journal,
-                                          .context = a,
-                                          .swap = agent_swap,
-                                          .announce = announce};
-    if (updater_create(&config, &a->updater, why, sizeof why) < 0) {
-        log_error("model: %s", why);
-        return AGENT_RETRY;
+    for (int mains = 0; mains < 2; mains++) {
+        snprintf(dirs[mains], sizeof dirs[mains], "%s/models%s", a->config->data_dir,
+                 mains ? "/mains" : "");
+        const struct updater_config config = {.device = a->config->device,
+                                              .slots_dir = dirs[mains],
+                                              .model_file = mains ? a->config->mains_file
+                                                                  : a->config->model_file,
+                                              .keys = a->config->model_keys,
+                                              .store = a->store,
+                                              .journal = a->journal,
+                                              .context = a,
+                                              .swap = mains ? swap_mains : swap_circuits,
+                                              .announce = announce,
+                                              .mains = mains};
+        if (updater_create(&config, mains ? &a->mains_updater : &a->updater, why, sizeof why) < 0) {
+            log_error("model: %s", why);
+            return AGENT_RETRY;
+        }
     }
     return 0;
+}
+
+/* Only kinds that there are meters of; the retained state is then the main one's. */
+static void start_models(struct agent *a)
+{
+    if (has_kind(a, 1))
+        updater_start(a->mains_updater);
+    if (has_kind(a, 0))
+        updater_start(a->updater);
 }
 
 /* ---- meters ---- */
@@ -302,8 +349,8 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
     struct meter_config settings = config->meter;
     int64_t progress = INT64_MIN;
     m->config = config;
-    if (meter_create(&settings, updater_engine(a->updater), &sink, &memory, a->shared, &m->meter) <
-        0) {
+    if (meter_create(&settings, updater_engine(agent_updater(a, settings.mains)), &sink, &memory,
+                     a->shared, &m->meter) < 0) {
         snprintf(m->failure, sizeof m->failure, "out of memory");
         return -ENOMEM;
     }
@@ -358,7 +405,7 @@ static int open_meters(struct agent *a)
 static int command_rollback(void *context, char *why, size_t why_size)
 {
     struct agent *a = context;
-    return updater_rollback(a->updater, why, why_size);
+    return updater_rollback(agent_main_updater(a), why, why_size);
 }
 
 static int command_forget(void *context, const char *meter, const char *appliance, char *why,
@@ -442,7 +489,6 @@ static void open_control(struct agent *a)
 int agent_start(struct agent *a, const struct agent_options *options, const struct config *config,
                 int signal_fd)
 {
-    static char slots_dir[PATH_BYTES]; /* outlives the updater */
     memset(a, 0, sizeof *a);
     a->options = options;
     a->config = config;
@@ -464,7 +510,7 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     if (rc == 0)
         upkeep_start(&a->upkeep, a->store);
     if (rc == 0)
-        rc = open_models(a, slots_dir, sizeof slots_dir);
+        rc = open_models(a);
     if (rc != 0)
         return rc;
     if (config->broker_host[0]) {
@@ -474,7 +520,7 @@ int agent_start(struct agent *a, const struct agent_options *options, const stru
     } else {
         log_warning("broker: none is configured ([broker] url); events are stored, not published");
     }
-    updater_start(a->updater);
+    start_models(a);
     rc = open_meters(a);
     if (rc == 0)
         open_control(a);
@@ -502,6 +548,7 @@ void agent_stop(struct agent *a)
         wall_stop(&a->wall, a->store);
     a->publisher = NULL;
     updater_destroy(a->updater);
+    updater_destroy(a->mains_updater);
     store_close(a->store);
     free(a->meters);
     config_free(a->reloaded);

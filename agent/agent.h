@@ -59,8 +59,8 @@ struct agent {
     int64_t epoch;
     int epoch_due; /* the disk refused the epoch of this start: tried again every second */
     struct journal *journal;
-    struct updater *updater;
-    struct publisher *publisher; /* NULL: no broker configured */
+    struct updater *updater, *mains_updater; /* of meters of kind circuit, mains */
+    struct publisher *publisher;             /* NULL: no broker configured */
     struct control *control;
     struct command_target commands;
     struct meter_shared *shared; /* by all meters */
@@ -104,8 +104,10 @@ void agent_stop(struct agent *a);
 /* SIGHUP: takes over what can change while running. */
 void agent_reload(struct agent *a);
 
-/* Gives an engine to every meter: all, or none and -ENOMEM. For struct updater_config. */
-int agent_swap(void *context, const struct engine *engine);
+/* The updater whose model meters of a kind use; of both the one that matters, when the gateway has
+ * meters of one kind only. */
+struct updater *agent_updater(const struct agent *a, int mains);
+struct updater *agent_main_updater(const struct agent *a);
 
 int64_t agent_monotonic_ms(void);
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/mains_decode.h"
 #include "transport/pki.h"
 
 #define CLOCK_SET_S 1704067200 /* 2024-01-01: an earlier clock was never set */
@@ -86,9 +87,9 @@ static int prove(struct candidate *c, const void *data, size_t size, int golden_
         return refuse(c, rc, "model: %s", why);
     if (c->model->dtype != MODEL_INT8)
         return refuse(c, -EINVAL, "model: weights are FP32, expected INT8 (nilm-model quantize)");
-    if (c->model->head != MODEL_SOFTMAX)
-        return refuse(c, -EINVAL,
-                      "model: the head is sigmoid, expected softmax (meters of kind circuit)");
+    if (c->model->head == MODEL_SIGMOID && c->model->class_count > MAINS_CLASSES)
+        return refuse(c, -EINVAL, "model: %" PRIu32 " classes, expected at most %d of a sum",
+                      c->model->class_count, MAINS_CLASSES);
     rc = engine_create(c->model, 0, &c->engine, why, sizeof why);
     if (rc < 0)
         return refuse(c, rc, "engine: %s", why);

@@ -34,7 +34,7 @@ struct candidate {
 
 /* Takes a bundle (bytes becomes the candidate's, also on failure; from malloc) through: structure,
  * signature by a key of the ring at keys (a path, "" for none), smallest agent, expiry (now_s, Unix
- * time; 0 or an unset clock: not checked), model file, INT8, softmax head, agreement of manifest
+ * time; 0 or an unset clock: not checked), model file, INT8, agreement of manifest
  * and model, golden vectors. NULL only when memory is short. */
 struct candidate *candidate_check(void *bytes, size_t size, const char *keys, int64_t now_s);
 

@@ -390,6 +390,8 @@ static void check_meter(struct loader *l, size_t i)
     if (s->type == SOURCE_SIM && !m->appliance[0])
         complain(l, "meter", "appliance", i,
                  "required by type = sim; expected the name of an appliance");
+    if (s->type == SOURCE_SIM && !m->meter.mains && strchr(m->appliance, ' '))
+        complain(l, "meter", "appliance", i, "expected one; several make a meter of kind = mains");
     if (m->meter.off_w >= m->meter.on_w)
         complain(l, "meter", "off_w", i, "expected less than on_w");
     if (machine_parse(m->states, &m->machine) < 0)

@@ -24,9 +24,8 @@
 struct config_meter {
     struct meter_config meter;
     struct source_config source; /* strings point into the text below */
-    int kind;                    /* 1: circuit */
     int machines;                /* several machines on this feed, to be taught */
-    char files[2048], column[64], appliance[64], truth[CONFIG_TEXT];
+    char files[2048], column[64], appliance[CONFIG_TEXT], truth[CONFIG_TEXT];
     struct machine_config machine;
     char states[64];          /* as written; machine has it */
     char record[CONFIG_TEXT]; /* folder of recordings; "": none */
@@ -48,7 +47,7 @@ struct config {
     int64_t fail_back_ms, expiry_warning_ms, clock_wait_ms;
     int protocol; /* 0 auto, 4, 5 */
     int keepalive_s;
-    char model_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];
+    char model_file[CONFIG_TEXT], mains_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];
     uint64_t outbox_rows, outbox_bytes;
     int64_t outbox_age_ms, history_runs;
     int64_t drain_rate; /* replayed items a second; 0: no limit */

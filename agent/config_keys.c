@@ -33,6 +33,7 @@ const struct config_key config_keys[] = {
 
     {"model", "file", CONFIG_STRING, FIELD(model_file), NULL, 0, 0, NULL, 0, "model or bundle used until a pushed model is active"},
     {"model", "keys", CONFIG_STRING, FIELD(model_keys), NULL, 0, 0, NULL, 0, "key ring: folder of *.pub, or one file; without it every push is refused"},
+    {"model", "mains_file", CONFIG_STRING, FIELD(mains_file), NULL, 0, 0, NULL, 0, "the same for meters of kind mains"},
 
     {"outbox", "max_rows", CONFIG_COUNT, FIELD(outbox_rows), "1000000", 100, 1e9, NULL, 0, "waiting items kept at most"},
     {"outbox", "max_bytes", CONFIG_SIZE, FIELD(outbox_bytes), "256M", 65536, 1e12, NULL, 0, "their bytes"},
@@ -42,7 +43,8 @@ const struct config_key config_keys[] = {
     {"history", "max_runs", CONFIG_COUNT, FIELD(history_runs), "100000", 100, 1e8, NULL, 0, "finished runs kept"},
 
     {"meter", "type", CONFIG_CHOICE, METER(source.type), NULL, 0, 0, "replay=1 stdin=2 sim=3", CONFIG_ANY, "replay, stdin or sim; required"},
-    {"meter", "kind", CONFIG_CHOICE, METER(kind), "circuit", 0, 0, "circuit=1", CONFIG_ANY, "circuit: one load behind the meter"},
+    {"meter", "kind", CONFIG_CHOICE, METER(meter.mains), "circuit", 0, 0, "circuit=0 mains=1", CONFIG_ANY, "circuit: one load behind the meter; mains: the sum of several"},
+    {"meter", "report_every", CONFIG_DURATION, METER(meter.report_ms), "0s", 0, 7 * MS_DAY, NULL, CONFIG_ANY, "mains: runs that last longer are reported again and again; 0s: not"},
     {"meter", "on_w", CONFIG_NUMBER, METER(meter.on_w), "15", 0.1, 1e6, NULL, CONFIG_ANY, "power from which the load is on"},
     {"meter", "off_w", CONFIG_NUMBER, METER(meter.off_w), "10", 0, 1e6, NULL, CONFIG_ANY, "power below which it is off; less than on_w"},
     {"meter", "min_on", CONFIG_DURATION, METER(meter.min_on_ms), "2s", 0, MS_DAY, NULL, CONFIG_ANY, "shorter runs are ignored"},
@@ -69,7 +71,7 @@ const struct config_key config_keys[] = {
     {"meter", "loop", CONFIG_CHOICE, METER(source.loop), "no", 0, 0, NO_YES, CONFIG_REPLAY, "begin again at the end"},
     {"meter", "rebase", CONFIG_CHOICE, METER(source.rebase), "no", 0, 0, NO_YES, CONFIG_REPLAY | CONFIG_SIM, "shift times so that the first reading is now"},
     {"meter", "speed", CONFIG_SPEED, METER(source.speed), "1", 0.001, 1e6, NULL, CONFIG_REPLAY | CONFIG_SIM, "times real time, or max"},
-    {"meter", "appliance", CONFIG_STRING, METER(appliance), NULL, 0, 0, NULL, CONFIG_SIM, "what the simulated circuit carries; required"},
+    {"meter", "appliance", CONFIG_STRING, METER(appliance), NULL, 0, 0, NULL, CONFIG_SIM, "what the simulated circuit carries, or several behind a mains meter, separated by blanks; required"},
     {"meter", "seed", CONFIG_COUNT, METER(source.seed), "1", 0, 9e15, NULL, CONFIG_SIM, "of the random numbers"},
     {"meter", "days", CONFIG_COUNT, METER(source.days), "0", 0, 36500, NULL, CONFIG_SIM, "length; 0: endless"},
     {"meter", "start", CONFIG_DATE, METER(source.start_ms), NULL, 0, 0, NULL, CONFIG_SIM, "time of the first reading, YYYY-MM-DD[THH:MM:SSZ]; else now"},

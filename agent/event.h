@@ -11,7 +11,7 @@
 #define EVENT_NAME_BYTES 64
 #define EVENT_UNKNOWN "unknown"
 
-enum event_type { EVENT_ON = 1, EVENT_OFF = 2, EVENT_IDENTIFIED = 3 };
+enum event_type { EVENT_ON = 1, EVENT_OFF = 2, EVENT_IDENTIFIED = 3, EVENT_RUNNING = 4 };
 /* Of time stamps: recorded with the reading; by a clock that can be believed; by no clock yet; by
  * none at first, put right when it was set; counted on from a clock that was lost. */
 enum event_quality {
@@ -29,9 +29,9 @@ struct event {
     int64_t time_ms;                  /* of the switching */
     enum event_quality quality;
     uint32_t model;           /* version that named it */
-    double power_w;           /* on, identified: the step; off: mean of the run */
+    double power_w;           /* on, identified: the step; off, running: mean of the run */
     int64_t start_ms;         /* of the run */
-    int64_t end_ms;           /* off only */
+    int64_t end_ms;           /* off; running: so far */
     double energy_wh, peak_w; /* of the run so far */
     double up_w, down_w;      /* off: first and last step of the run, positive; 0: not known */
     char end_reason[16];      /* off: "off", "gap", "stop" */
@@ -52,14 +52,15 @@ struct alert {
     double value, limit;
 };
 
-#define OUTCOME_EVENTS 4
+#define OUTCOME_EVENTS 32 /* a mains meter may end all its runs with one reading */
 #define OUTCOME_ALERTS 12
 #define OUTCOME_HOURS 13
-#define OUTCOME_STATE_BYTES 4096
+#define OUTCOME_STATE_BYTES 8192
 
 /* All that follows from one reading (or the passing of time) on one meter. */
 struct outcome {
     const char *meter;
+    int several;         /* the meter may have several runs open, one of each appliance */
     int64_t progress_ms; /* time of the last reading consumed; 0: unchanged */
     int event_count, alert_count;
     struct event events[OUTCOME_EVENTS];

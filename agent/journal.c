@@ -18,6 +18,7 @@
 
 #define ENERGY_KEPT_MS (800 * 86400000LL) /* two years and some */
 #define TRIM_EVERY 256                    /* runs ended between two trims of the history */
+#define JOURNAL_OPEN_RUNS 32              /* of a meter, more than one ever has */
 
 struct entry { /* one outcome, or one report, that waits for the disk */
     struct entry *next;
@@ -68,6 +69,8 @@ static void fill_run(struct history_run *run, const char *meter, const struct ev
     run->start_ms = e->start_ms;
     run->energy_wh = e->energy_wh;
     run->peak_w = e->peak_w;
+    if (e->type == EVENT_RUNNING)
+        run->mean_w = e->power_w;
     if (e->type == EVENT_OFF) {
         run->end_ms = e->end_ms;
         run->mean_w = e->power_w;
@@ -76,14 +79,46 @@ static void fill_run(struct history_run *run, const char *meter, const struct ev
     }
 }
 
-/* Brings the history up to an event; *id is the run that it belongs to. */
-static int write_run(struct journal *j, const char *meter, const struct event *e, int64_t *id)
+/* How surely an open run of a meter with several is the event's. The start may differ when the
+ * clock was set in between, the name when a person's word changed it. */
+static int resemblance(const struct history_run *open, const struct event *e)
+{
+    const int name = strcmp(open->appliance, e->appliance) == 0;
+    const int start = open->start_ms == e->start_ms;
+    if (e->type == EVENT_ON)
+        return name;
+    return start && name ? 3 : start ? 2 : name && strcmp(e->appliance, EVENT_UNKNOWN) != 0;
+}
+
+/* The open run that an event belongs to (of an on-event: one whose end was lost). 0 or -ENOENT. */
+static int find_run(struct journal *j, const struct outcome *o, const struct event *e,
+                    struct history_run *out)
+{
+    struct history_run open[JOURNAL_OPEN_RUNS];
+    int best = 0;
+    if (!o->several)
+        return history_current(j->store, o->meter, out);
+    const int n = history_open_runs(j->store, o->meter, open, JOURNAL_OPEN_RUNS);
+    for (int i = 0; i < n; i++) {
+        const int alike = resemblance(&open[i], e);
+        if (alike > best) {
+            best = alike;
+            *out = open[i];
+        }
+    }
+    return n < 0 ? n : best ? 0 : -ENOENT;
+}
+
+/* Brings the history up to an event; *id is the run that it belongs to. told: the event as the
+ * meter told it. */
+static int write_run(struct journal *j, const struct outcome *o, const struct event *told,
+                     const struct event *e, int64_t *id)
 {
     struct history_run run;
-    int rc = history_current(j->store, meter, &run);
+    int rc = find_run(j, o, told, &run);
     if (rc == 0 && e->type == EVENT_ON) {
         /* Its off-event was lost with a full queue: close it here, so that a meter has one open
-         * run. */
+         * run (of an appliance). */
         run.end_ms = e->start_ms > run.start_ms ? e->start_ms : run.start_ms;
         snprintf(run.end_reason, sizeof run.end_reason, "gap");
         rc = history_update(j->store, &run);
@@ -92,7 +127,7 @@ static int write_run(struct journal *j, const char *meter, const struct event *e
     }
     if (rc == -ENOENT) {
         memset(&run, 0, sizeof run);
-        fill_run(&run, meter, e);
+        fill_run(&run, o->meter, e);
         run.end_ms = 0;
         run.end_reason[0] = '\0';
         rc = history_open(j->store, &run, &run.id);
@@ -102,7 +137,7 @@ static int write_run(struct journal *j, const char *meter, const struct event *e
     *id = run.id;
     if (e->type == EVENT_ON)
         return 0;
-    fill_run(&run, meter, e);
+    fill_run(&run, o->meter, e);
     return history_update(j->store, &run);
 }
 
@@ -148,7 +183,7 @@ static int write_outcome(struct journal *j, const struct outcome *o, int64_t cre
         int64_t run = 0;
         rc = place_store_take(j->store, o->meter, &e); /* may know a better name */
         if (rc == 0)
-            rc = write_run(j, o->meter, &e, &run);
+            rc = write_run(j, o, &o->events[i], &e, &run);
         if (rc < 0)
             break;
         char *body = payload_event(o->meter, &e, run);
@@ -391,20 +426,19 @@ int journal_restore(struct journal *j, const char *meter_name, struct meter *m,
                     int64_t *progress_ms)
 {
     unsigned char state[OUTCOME_STATE_BYTES];
-    struct history_run run;
+    struct history_run open[JOURNAL_OPEN_RUNS];
     *progress_ms = INT64_MIN;
     int64_t progress = 0;
     const int known = history_progress(j->store, meter_name, &progress);
     if (known < 0)
         return known == -ENOENT ? 0 : known;
-    const int open = history_current(j->store, meter_name, &run);
+    const int count = history_open_runs(j->store, meter_name, open, JOURNAL_OPEN_RUNS);
     const int bytes = history_state(j->store, meter_name, state, sizeof state);
-    if (open < 0 && open != -ENOENT)
-        return open;
+    if (count < 0)
+        return count;
     if (bytes < 0 && bytes != -ENOENT)
         return bytes;
-    meter_restore(m, progress, open == 0 ? &run : NULL, bytes >= 0 ? state : NULL,
-                  bytes >= 0 ? bytes : 0);
+    meter_restore(m, progress, open, count, bytes >= 0 ? state : NULL, bytes >= 0 ? bytes : 0);
     *progress_ms = progress;
     return 0;
 }

@@ -147,7 +147,10 @@ static void take_messages(struct agent *a)
         log_warning("eventfd: %s", strerror(errno));
     while (publisher_take(a->publisher, &m)) {
         if (m.candidate) {
-            updater_apply(a->updater, m.candidate);
+            /* What is refused already has no model; its report is the same from either. */
+            const struct model *model = m.candidate->model;
+            const int mains = model ? model->head == MODEL_SIGMOID : 0;
+            updater_apply(model ? agent_updater(a, mains) : agent_main_updater(a), m.candidate);
             a->status_dirty = 1;
             continue;
         }

@@ -19,11 +19,11 @@
 #include "agent/detector.h"
 #include "agent/hours.h"
 #include "agent/identify.h"
-#include "agent/meter_window.h"
+#include "agent/mains.h"
+#include "agent/meter_impl.h"
 
 #define SAVED_MAGIC 0x6d747232u /* "mtr2" */
 #define PEAK_FACTOR 1.3         /* of the usual power, when no peak is configured */
-#define LIMIT_W 1e7f            /* beyond it a reading is damaged */
 
 struct saved {
     uint32_t magic, size;
@@ -39,13 +39,8 @@ struct saved {
 static_assert(sizeof(struct saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
 static_assert(OUTCOME_HOURS > HOURS_KEPT, "hours fit into an outcome");
 
-struct meter_shared {
-    struct meter_scratch scratch;
-    struct outcome outcome; /* being put together */
-    struct routine routine; /* read for a moment */
-};
-
 struct meter {
+    struct mains *mains; /* NULL: a circuit; else nothing below is used */
     struct meter_shared *shared;
     struct meter_config config;
     struct detector_config detection;
@@ -95,6 +90,14 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
     struct meter *m = calloc(1, sizeof(*m));
     if (!m)
         return -ENOMEM;
+    if (config->mains) {
+        int failed = mains_create(config, engine, sink, memory, shared, &m->mains);
+        if (failed)
+            free(m);
+        else
+            *out = m;
+        return failed;
+    }
     m->shared = shared;
     m->config = *config;
     m->quality = config->quality;
@@ -125,8 +128,14 @@ void meter_destroy(struct meter *m)
 {
     if (!m)
         return;
+    mains_destroy(m->mains);
     meter_window_free(&m->window);
     free(m);
+}
+
+struct mains *meter_mains(struct meter *m)
+{
+    return m->mains;
 }
 
 /* A run as anomalies see it: by the wall clock, since they know hours and days. */
@@ -215,17 +224,21 @@ static int load_saved(struct meter *m, const void *state, int state_bytes)
 }
 
 void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open,
-                   const void *state, int state_bytes)
+                   int open_count, const void *state, int state_bytes)
 {
+    if (m->mains) {
+        mains_restore(m->mains, progress_ms, open, open_count, state, state_bytes);
+        return;
+    }
     struct detector *d = &m->saved.detector;
     m->prime_repeats = UINT32_MAX;
     progress_ms -= m->saved.offset_ms; /* 0 for recorded readings */
     if (load_saved(m, state, state_bytes) == 0) {
         if (d->started && d->last_ms == progress_ms)
             m->prime_repeats = m->saved.repeats;
-        if (d->on && !open) /* somebody else ended the run */
+        if (d->on && !open_count) /* somebody else ended the run */
             d->on = d->candidate = 0;
-    } else if (open && progress_ms > 0) {
+    } else if (open_count && progress_ms > 0) {
         /* bytes of another version: what the history knows of the run is enough to end it */
         d->started = d->on = 1;
         d->last_ms = progress_ms;
@@ -251,6 +264,7 @@ static void begin_outcome(struct meter *m)
 {
     struct outcome *o = &m->shared->outcome;
     o->meter = m->config.name;
+    o->several = 0;
     o->progress_ms = 0;
     o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
     o->state = NULL;
@@ -447,8 +461,10 @@ static double peak_power(const struct meter *m)
 
 int meter_reading(struct meter *m, int64_t t_ms, float watts)
 {
+    if (m->mains)
+        return mains_reading(m->mains, t_ms, watts);
     struct detector *d = &m->saved.detector;
-    if (!isfinite(watts) || fabsf(watts) > LIMIT_W || t_ms <= 0)
+    if (!isfinite(watts) || fabsf(watts) > METER_LIMIT_W || t_ms <= 0)
         return damaged(m, t_ms);
     int64_t last = m->last_ms;
     if (!is_trace(m) && d->started && d->last_ms > last)
@@ -489,6 +505,10 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
 
 void meter_checkpoint(struct meter *m)
 {
+    if (m->mains) {
+        mains_checkpoint(m->mains);
+        return;
+    }
     struct outcome *o = &m->shared->outcome;
     if (!m->saved.detector.started)
         return;
@@ -502,6 +522,10 @@ void meter_checkpoint(struct meter *m)
 
 void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality quality)
 {
+    if (m->mains) {
+        mains_set_clock(m->mains, offset_ms, quality);
+        return;
+    }
     if (is_trace(m))
         return;
     anomaly_shift(&m->saved.anomaly, offset_ms - m->saved.offset_ms);
@@ -511,6 +535,10 @@ void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality qual
 
 void meter_tick(struct meter *m, int64_t now_ms)
 {
+    if (m->mains) {
+        mains_tick(m->mains, now_ms);
+        return;
+    }
     struct detector *d = &m->saved.detector;
     struct detector_run run;
     if (is_trace(m))
@@ -530,6 +558,10 @@ void meter_tick(struct meter *m, int64_t now_ms)
 
 void meter_forget(struct meter *m, const char *appliance)
 {
+    if (m->mains) {
+        mains_forget(m->mains, appliance);
+        return;
+    }
     const int64_t t_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
     begin_outcome(m);
     m->shared->outcome.alert_count +=
@@ -542,6 +574,10 @@ void meter_forget(struct meter *m, const char *appliance)
 
 void meter_finish(struct meter *m)
 {
+    if (m->mains) {
+        mains_finish(m->mains);
+        return;
+    }
     struct detector_run run;
     if (m->last_ms == INT64_MIN || m->last_ms < m->prime_ms)
         return; /* nothing new was read */
@@ -553,6 +589,8 @@ void meter_finish(struct meter *m)
 
 int meter_set_engine(struct meter *m, const struct engine *engine)
 {
+    if (m->mains)
+        return mains_set_engine(m->mains, engine);
     struct meter_window fresh;
     int rc = meter_window_init(&fresh, engine, m->config.max_gap_ms, &m->shared->scratch);
     if (rc)
@@ -570,6 +608,10 @@ int meter_set_engine(struct meter *m, const struct engine *engine)
 
 void meter_get_status(const struct meter *m, struct meter_status *out)
 {
+    if (m->mains) {
+        mains_get_status(m->mains, out);
+        return;
+    }
     *out = m->status;
     snprintf(out->appliance, sizeof(out->appliance), "%s", m->saved.identify.name);
     out->confidence = m->saved.identify.confidence;

@@ -1,6 +1,7 @@
-/* meter.h - the pipeline of one circuit meter: readings -> switchings (detector) and grid samples
- * (resampler) -> engine -> name (identify) -> events, and anomalies from the learned routine. One
- * thread. Time is the readings' own.
+/* meter.h - the pipeline of one meter: readings -> switchings (detector) and grid samples
+ * (resampler) -> engine -> name (identify) -> events, and anomalies from the learned routine. That
+ * is a circuit, with one load behind it; a mains meter's way is in mains.h. One thread. Time is the
+ * readings' own.
  *
  * Nothing is published here: every reading that leads to something produces one struct outcome for
  * the sink.
@@ -23,6 +24,8 @@ struct meter_config {
     int64_t min_on_ms, min_off_ms; /* shorter ones are bridged */
     int64_t silence_ms;            /* without a reading: alert */
     int64_t max_gap_ms;            /* between readings */
+    int64_t report_ms;             /* mains: runs so long are reported again and again; 0: not */
+    int mains;                     /* 0: circuit */
     enum event_quality quality;    /* of the readings' times */
     double peak_w;                 /* power from which the load is at its peak; 0: learned */
     struct anomaly_rules rules;    /* of alerts; on_w of it is set by meter_create */
@@ -35,6 +38,7 @@ struct meter_memory {
 };
 
 struct meter;
+struct mains;
 
 /* What the meters of one thread share: memory that is needed only during a call. It must outlive
  * them. 0 or -ENOMEM. */
@@ -49,14 +53,18 @@ int meter_create(const struct meter_config *config, const struct engine *engine,
                  struct meter_shared *shared, struct meter **out);
 void meter_destroy(struct meter *m);
 
-/* Goes on where the last committed outcome left off. open: the run still open, or NULL. state: as
+/* What is behind a meter of kind mains (mains.h); NULL: a circuit. */
+struct mains *meter_mains(struct meter *m);
+
+/* Goes on where the last committed outcome left off. open [open_count]: the runs still open, the
+ * newest first; a circuit has one at most. state: as
  * in the outcome, or NULL; bytes that are damaged or of another version are not used, the open run
  * is then taken from the history. After this, recorded readings (quality EVENT_TRACE) up to
  * progress_ms only prime resampler and engine: fed from the start, the meter publishes what it
  * would have published had it never stopped. Live readings do not come again; what was missed is a
  * gap. Before the first reading. */
 void meter_restore(struct meter *m, int64_t progress_ms, const struct history_run *open,
-                   const void *state, int state_bytes);
+                   int open_count, const void *state, int state_bytes);
 
 /* One reading. 0; -ESTALE (time ran backwards, dropped and counted); -EINVAL (not finite, beyond
  * +-10 MW, or before 1970). Live readings whose time jumps back by more than max_gap_ms are a clock

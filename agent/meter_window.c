@@ -118,8 +118,8 @@ static int put(struct meter_window *w, float watts, int hole)
         return 0;
     struct meter_scratch *s = w->scratch;
     const int wanted = usable(w);
-    if (!engine_push(w->engine, w->state, s->engine, watts, wanted ? s->probabilities : NULL) ||
-        !wanted)
+    w->due = engine_push(w->engine, w->state, s->engine, watts, wanted ? s->probabilities : NULL);
+    if (!w->due || !wanted)
         return 0;
     conclude(w);
     return 1;
@@ -157,7 +157,8 @@ int meter_window_next(struct meter_window *w)
     if (!resample_next(&w->grid, &s))
         return -1;
     w->samples++;
-    if (!w->seen || s.mark == RESAMPLE_RESTART)
+    w->restarted = !w->seen || s.mark == RESAMPLE_RESTART;
+    if (w->restarted)
         fill(w, s.watts);
     return put(w, s.watts, s.mark == RESAMPLE_GAP);
 }

@@ -37,6 +37,8 @@ struct meter_window {
     uint32_t window; /* samples */
     uint32_t at;     /* ring index of the oldest sample, which is overwritten next */
     int seen;        /* the ring has samples */
+    int due;         /* the last sample completed a window, usable or not */
+    int restarted;   /* what is before the last sample was made up */
     /* How many samples of the window are active or holes. The oldest in the ring does not count: it
      * is only the window's predecessor. */
     uint32_t active_count, hole_count;

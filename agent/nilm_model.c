@@ -1,7 +1,8 @@
 /* nilm_model.c - the program nilm-model: the workshop's commands, and those that need a signature
- * (pack, sign, verify). The one file of the agent's folder that may include the workshop's headers:
- * nothing of the workshop is linked into nilmd. */
+ * (pack, sign, verify) or the agent's pipeline (separate). The one file of the agent's folder that
+ * may include the workshop's headers: nothing of the workshop is linked into nilmd. */
 #include "agent/bundle_cmd.h"
+#include "agent/separate.h"
 #include "inference/workshop/cli.h"
 #include "inference/workshop/workshop.h"
 
@@ -264,6 +265,176 @@ static int command_verify(int argc, char **argv)
     return verify_file(path, keys, json);
 }
 
+/* --- separate --- */
+
+static int print_separation_json(const struct separate_report *r)
+{
+    cJSON *o = cJSON_CreateObject();
+    cJSON_AddNumberToObject(o, "readings", (double)r->readings);
+    cJSON_AddNumberToObject(o, "bad", (double)r->bad);
+    cJSON_AddNumberToObject(o, "inferences", (double)r->inferences);
+    cJSON_AddNumberToObject(o, "delay_s", (double)r->delay_ms / 1e3);
+    cJSON_AddNumberToObject(o, "seconds", r->seconds);
+    cJSON_AddNumberToObject(o, "memory_bytes", (double)r->memory_bytes);
+    cJSON_AddNumberToObject(o, "energy_wh", r->books.total_wh);
+    cJSON_AddNumberToObject(o, "base_wh", r->books.base_wh);
+    cJSON_AddNumberToObject(o, "unknown_wh", r->books.unknown_wh);
+    cJSON_AddNumberToObject(o, "unexplained_loads", (double)r->loads);
+    cJSON *list = cJSON_AddArrayToObject(o, "appliances");
+    for (int i = 0; i < r->part_count; i++) {
+        cJSON *part = cJSON_CreateObject();
+        cJSON_AddStringToObject(part, "appliance", r->parts[i].appliance);
+        cJSON_AddNumberToObject(part, "runs", (double)r->parts[i].runs);
+        cJSON_AddNumberToObject(part, "energy_wh", r->parts[i].energy_wh);
+        cJSON_AddItemToArray(list, part);
+    }
+    return cli_print_json(o);
+}
+
+static void print_separation(FILE *to, const struct separate_report *r)
+{
+    const double all = r->books.total_wh > 0 ? r->books.total_wh : 1;
+    fprintf(to, "%-20s %6s %10s %6s\n", "appliance", "runs", "kWh", "share");
+    for (int i = 0; i < r->part_count; i++)
+        fprintf(to, "%-20s %6llu %10.3f %5.1f%%\n", r->parts[i].appliance,
+                (unsigned long long)r->parts[i].runs, r->parts[i].energy_wh / 1e3,
+                100 * r->parts[i].energy_wh / all);
+    fprintf(to, "%-20s %6s %10.3f %5.1f%%\n", "base load", "", r->books.base_wh / 1e3,
+            100 * r->books.base_wh / all);
+    fprintf(to, "%-20s %6llu %10.3f %5.1f%%\n", "unknown", (unsigned long long)r->loads,
+            r->books.unknown_wh / 1e3, 100 * r->books.unknown_wh / all);
+    fprintf(to, "%-20s %6s %10.3f\n", "sum", "", r->books.total_wh / 1e3);
+    fprintf(to,
+            "%llu readings, %llu windows in %.3f s of processor time; an event comes %.0f s "
+            "after its switching or later\n",
+            (unsigned long long)r->readings, (unsigned long long)r->inferences, r->seconds,
+            (double)r->delay_ms / 1e3);
+}
+
+static int is_csv(const char *path)
+{
+    const size_t n = strlen(path);
+    return n > 4 && strcmp(path + n - 4, ".csv") == 0;
+}
+
+/* Closes a file that was written: 0 or -errno. */
+static int close_written(FILE *f)
+{
+    if (!f || f == stdout)
+        return 0;
+    const int bad = ferror(f);
+    return fclose(f) != 0 || bad ? -EIO : 0;
+}
+
+static int separate_files(const char *model_path, const char *out, const char *loads,
+                          struct separate_order *order, int json)
+{
+    char why[WHY_BYTES] = "";
+    struct separate_report report;
+    struct model *model = NULL;
+    int rc = model_decode_file(model_path, &model, why, sizeof why);
+    if (rc < 0)
+        return cli_fail(cli_code(rc), "separate: %s", why);
+    order->model = model;
+    if (out)
+        order->format = is_csv(out) ? SEPARATE_CSV : SEPARATE_JSONL;
+    const char *failed = NULL;
+    if (out && !(order->events = strcmp(out, "-") ? fopen(out, "we") : stdout))
+        failed = out;
+    if (loads && !failed && !(order->loads = fopen(loads, "we")))
+        failed = loads;
+    if (failed)
+        snprintf(why, sizeof why, "%s: %s", failed, strerror(errno));
+    rc = failed ? -EIO : separate_run(order, &report, why, sizeof why);
+    const int written = close_written(order->events) | close_written(order->loads);
+    model_free(model);
+    if (rc == 0 && written < 0) {
+        rc = written;
+        snprintf(why, sizeof why, "the events could not be written");
+    }
+    if (rc < 0)
+        return cli_fail(cli_code(rc), "separate: %s", why);
+    if (json)
+        return print_separation_json(&report);
+    print_separation(order->events == stdout ? stderr : stdout, &report);
+    return CLI_DONE;
+}
+
+static int command_separate(int argc, char **argv)
+{
+    const char *model = NULL, *out = NULL, *loads = NULL, *paths[64] = {NULL};
+    uint32_t gap_s = 60, silence_s = 600, report_s = 0;
+    int json = 0;
+    struct separate_order order = {.paths = paths};
+    struct cli_option options[] = {
+        {.name = "model",
+         .type = CLI_STRING,
+         .value = &model,
+         .argument = "FILE",
+         .help = "INT8 mains model",
+         .required = 1},
+        {.name = "out",
+         .type = CLI_STRING,
+         .value = &out,
+         .argument = "FILE",
+         .help = "events to write: one JSON object a line, with .csv one run a line; -: standard "
+                 "output"},
+        {.name = "loads",
+         .type = CLI_STRING,
+         .value = &loads,
+         .argument = "FILE",
+         .help = "CSV to write of the loads that no appliance explains"},
+        {.name = "column",
+         .type = CLI_STRING,
+         .value = &order.column,
+         .argument = "NAME",
+         .help = "power column of plain CSV"},
+        {.name = "max-gap",
+         .type = CLI_UINT,
+         .value = &gap_s,
+         .argument = "SECONDS",
+         .help = "more time between two readings is a gap",
+         .low = 1,
+         .high = 86400},
+        {.name = "silence",
+         .type = CLI_UINT,
+         .value = &silence_s,
+         .argument = "SECONDS",
+         .help = "a gap that ends runs",
+         .low = 1,
+         .high = 2592000},
+        {.name = "report-every",
+         .type = CLI_UINT,
+         .value = &report_s,
+         .argument = "SECONDS",
+         .help = "runs so long are reported again and again; 0: not",
+         .low = 0,
+         .high = 86400},
+        {.name = "json", .type = CLI_FLAG, .value = &json, .help = "one JSON object"},
+        {.name = NULL}};
+    struct cli_command command = {
+        .name = "separate",
+        .usage = "--model FILE [options] TRACE...",
+        .summary = "Separates a recorded sum into appliances as the agent does, with the same "
+                   "code: runs, their energy, what is left.",
+        .options = options,
+        .positional = "TRACE",
+        .positional_min = 1,
+        .positional_max = 64,
+        .positional_values = paths};
+    int rc = cli_parse(&command, argc, argv);
+    if (rc != CLI_RUN)
+        return rc;
+    if (json && out && strcmp(out, "-") == 0)
+        return cli_fail(CLI_USAGE, "separate: --json and --out - both want standard output");
+    while (order.path_count < 64 && paths[order.path_count])
+        order.path_count++;
+    order.max_gap_ms = (int64_t)gap_s * 1000;
+    order.silence_ms = (int64_t)silence_s * 1000;
+    order.report_ms = (int64_t)report_s * 1000;
+    return separate_files(model, out, loads, &order, json);
+}
+
 /* --- the program --- */
 
 static const struct {
@@ -287,6 +458,7 @@ static const struct {
     {"inject", workshop_inject, "put a fault into recorded days"},
     {"bench", workshop_bench, "what a model costs on this machine"},
     {"inspect", workshop_inspect, "show what is in a model file"},
+    {"separate", command_separate, "separate a recorded sum into appliances, as the agent does"},
     {"pack", command_pack, "make a bundle of a model"},
     {"sign", command_sign, "sign a bundle"},
     {"verify", command_verify, "check a bundle as a device does"},

@@ -27,7 +27,7 @@ static double within(double value, double low, double high)
 
 char *payload_event(const char *meter, const struct event *e, int64_t run)
 {
-    static const char *const types[] = {"on", "off", "identified"};
+    static const char *const types[] = {"on", "off", "identified", "running"};
     cJSON *o = cJSON_CreateObject();
     int rc = json_text(o, "type", types[e->type - EVENT_ON]);
     rc |= json_text(o, "meter", meter);
@@ -40,14 +40,15 @@ char *payload_event(const char *meter, const struct event *e, int64_t run)
     rc |= json_number(o, "power", e->power_w, WATTS);
     if (e->type != EVENT_ON)
         rc |= json_integer(o, "start", e->start_ms);
-    if (e->type == EVENT_OFF) {
+    if (e->type == EVENT_OFF || e->type == EVENT_RUNNING) {
         rc |= json_integer(o, "end", e->end_ms);
         rc |= json_number(o, "duration", within((double)(e->end_ms - e->start_ms) / 1e3, 0, 1e12),
                           SECONDS);
         rc |= json_number(o, "energy", e->energy_wh, WATT_HOURS);
         rc |= json_number(o, "peak", e->peak_w, WATTS);
-        rc |= json_text(o, "end_reason", e->end_reason[0] ? e->end_reason : "off");
     }
+    if (e->type == EVENT_OFF)
+        rc |= json_text(o, "end_reason", e->end_reason[0] ? e->end_reason : "off");
     return json_finish(o, rc);
 }
 

@@ -18,7 +18,8 @@ struct source_config {
      * dates in their names (tracebase) when all have one, else in name order */
     const char *files;
     const char *column;    /* replay of plain CSV; NULL: default */
-    const char *appliance; /* sim: which appliance this meter's circuit carries */
+    const char *appliance; /* sim: which appliance this meter's circuit carries; several, separated
+                            * by blanks: their sum and a base load */
     /* sim: CSV file for the ground truth (appliance,start_ms,end_ms,energy_wh), NULL: none */
     const char *truth;
     double speed;     /* replay, sim: 1 = real time, N = N times, 0 = as fast as it goes */

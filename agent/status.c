@@ -5,10 +5,31 @@
 #include <string.h>
 
 #include "agent/json.h"
+#include "agent/mains.h"
 #include "agent/payload.h"
 #include "storage/outbox.h"
 
 static const char *const types[] = {"", "replay", "stdin", "sim"};
+
+/* What is on behind a mains meter, in the order of the model's labels. */
+static int add_appliances(cJSON *o, struct mains *mains)
+{
+    cJSON *list = cJSON_AddArrayToObject(o, "appliances");
+    for (int c = 0; c < mains_classes(mains); c++) {
+        const char *name = NULL;
+        const struct mains_run *run = mains_run(mains, c, &name);
+        if (!run->told_ms || run->phase != MAINS_ON)
+            continue;
+        cJSON *item = cJSON_CreateObject();
+        int rc = json_text(item, "appliance", name);
+        rc |= json_number(item, "power", (double)run->last_w, 10.0);
+        if (rc < 0 || !list || !cJSON_AddItemToArray(list, item)) {
+            cJSON_Delete(item);
+            return -ENOMEM;
+        }
+    }
+    return list ? 0 : -ENOMEM;
+}
 
 static cJSON *describe_meter(const struct agent_meter *m)
 {
@@ -32,6 +53,8 @@ static cJSON *describe_meter(const struct agent_meter *m)
     if (m->machine)
         rc |= json_text(o, "machine", machine_text(machine_now(m->machine, &since)));
     rc |= json_integer(o, "alerts", s.alerts);
+    if (m->meter && meter_mains(m->meter))
+        rc |= add_appliances(o, meter_mains(m->meter));
     if (rc < 0) {
         cJSON_Delete(o);
         return NULL;
@@ -52,17 +75,17 @@ static int add_meters(struct agent *a, cJSON *root)
     return list ? 0 : -ENOMEM;
 }
 
-static int add_model(struct agent *a, cJSON *root)
+static int add_model(cJSON *root, const char *key, const struct updater *u)
 {
     struct updater_info info;
-    updater_get_info(a->updater, &info);
+    updater_get_info(u, &info);
     if (!info.family[0])
-        return root && cJSON_AddNullToObject(root, "model") ? 0 : -ENOMEM;
+        return root && cJSON_AddNullToObject(root, key) ? 0 : -ENOMEM;
     cJSON *o = cJSON_CreateObject();
     int rc = json_text(o, "family", info.family);
     rc |= json_unsigned(o, "version", info.version);
     rc |= json_text(o, "name", info.name);
-    return json_child(root, "model", o) | rc;
+    return json_child(root, key, o) | rc;
 }
 
 static int add_outbox(struct agent *a, cJSON *root)
@@ -98,7 +121,9 @@ static int add_all(struct agent *a, cJSON *root, const char *state)
     rc |= json_integer(root, "epoch", a->epoch);
     rc |= json_integer(root, "time", wall_now_ms(&a->wall));
     rc |= json_text(root, "time_quality", payload_quality(wall_quality(&a->wall)));
-    rc |= add_model(a, root);
+    rc |= add_model(root, "model", agent_main_updater(a));
+    if (agent_main_updater(a) == a->updater && updater_engine(a->mains_updater))
+        rc |= add_model(root, "mains_model", a->mains_updater);
     rc |= add_meters(a, root);
     rc |= add_outbox(a, root);
     rc |= add_store(a, root);
@@ -167,7 +192,7 @@ cJSON *status_models(void *agent)
 {
     struct agent *a = agent;
     struct updater_info info;
-    updater_get_info(a->updater, &info);
+    updater_get_info(agent_main_updater(a), &info);
     const char active[] = {info.slots.active, '\0'}, previous[] = {info.slots.previous, '\0'};
     cJSON *root = cJSON_CreateObject(), *slots = cJSON_CreateObject();
     int rc = json_text(root, "family", info.family);

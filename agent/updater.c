@@ -11,7 +11,9 @@
 #include "agent/log.h"
 #include "agent/payload.h"
 
-#define REPORTED "model.reported" /* named value: version whose activation was reported */
+/* Named values: version whose activation was reported. */
+#define REPORTED "model.reported"
+#define REPORTED_MAINS "model.reported.mains"
 
 struct updater {
     struct updater_config config;
@@ -55,10 +57,28 @@ static void report(struct updater *u, const char *state, const struct candidate 
     free(body);
 }
 
+static const char *reported_name(const struct updater *u)
+{
+    return u->config.mains ? REPORTED_MAINS : REPORTED;
+}
+
+/* Whether the meters can use it: 0, or -EINVAL with the candidate's reason. */
+static int check_head(const struct updater *u, struct candidate *c)
+{
+    const enum model_head head = u->config.mains ? MODEL_SIGMOID : MODEL_SOFTMAX;
+    if (c->model->head == head)
+        return 0;
+    candidate_refuse(c, -EINVAL,
+                     u->config.mains
+                         ? "model: the head is softmax, expected sigmoid (meters of kind mains)"
+                         : "model: the head is sigmoid, expected softmax (meters of kind circuit)");
+    return -EINVAL;
+}
+
 /* After this a start does not report the activation again. */
 static void note_reported(struct updater *u, uint32_t version)
 {
-    if (u->config.store && store_set(u->config.store, REPORTED, version) < 0)
+    if (u->config.store && store_set(u->config.store, reported_name(u), version) < 0)
         log_warning("model: %s", store_error(u->config.store));
 }
 
@@ -160,6 +180,8 @@ static struct candidate *load_slot(struct updater *u, char slot, char *why, size
         return NULL;
     /* Expiry bounds the pushing, not the running: a model that was accepted in time goes on. */
     struct candidate *c = candidate_check(bytes, size, u->config.keys, 0);
+    if (c && c->error == 0)
+        check_head(u, c);
     if (!c || c->error < 0) {
         snprintf(why, why_size, "%s", c ? c->reason : "out of memory");
         candidate_free(c);
@@ -190,7 +212,7 @@ static void start_from_file(struct updater *u)
 {
     const char *path = u->config.model_file;
     struct candidate *c = path[0] ? candidate_from_file(path, u->config.keys) : NULL;
-    if (c && c->error == 0) {
+    if (c && c->error == 0 && check_head(u, c) == 0) {
         if (c->model->golden_count == 0)
             log_warning("model: %s has no golden vectors: unproven on this device", path);
         take(u, c, path);
@@ -210,7 +232,8 @@ void updater_start(struct updater *u)
     if (!from_slot)
         start_from_file(u);
     if (!u->active) {
-        log_warning("model: none; appliances are reported as unknown");
+        log_warning(u->config.mains ? "model: none of family mains; nothing of a sum is recognised"
+                                    : "model: none; appliances are reported as unknown");
         announce(u, "idle", NULL);
         return;
     }
@@ -218,7 +241,7 @@ void updater_start(struct updater *u)
              u->active->version, u->active->name, u->from, engine_isa(u->active->engine));
     announce(u, from_slot ? "active" : "idle", u->active);
     int64_t reported = -1;
-    const int rc = store_get(u->config.store, REPORTED, &reported);
+    const int rc = store_get(u->config.store, reported_name(u), &reported);
     if (from_slot && (rc == 0 || rc == -ENOENT) && u->active->version == info.version &&
         reported != info.version) {
         report(u, "active", u->active, info.previous_version);
@@ -242,9 +265,13 @@ const struct engine *updater_engine(const struct updater *u)
 /* May this authentic, proven candidate replace what runs? */
 static int check_policy(struct updater *u, struct candidate *c, const struct slots_info *info)
 {
-    const char *family = u->active ? u->active->family : UPDATER_FAMILY;
+    const char *family = u->active         ? u->active->family
+                         : u->config.mains ? UPDATER_MAINS_FAMILY
+                                           : UPDATER_FAMILY;
     const uint32_t running = active_version(u);
     const uint32_t highest = info->highest > running ? info->highest : running;
+    if (check_head(u, c) < 0)
+        return c->error;
     if (strcmp(c->family, family) != 0) {
         snprintf(c->reason, sizeof c->reason, "family: is \"%s\", expected \"%s\"", c->family,
                  family);

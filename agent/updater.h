@@ -17,7 +17,9 @@
 #include "storage/slots.h"
 #include "storage/store.h"
 
-#define UPDATER_FAMILY "identify" /* what meters of kind circuit need while no model says so */
+/* What meters of a kind need while no model says so. */
+#define UPDATER_FAMILY "identify"
+#define UPDATER_MAINS_FAMILY "mains"
 
 struct updater;
 
@@ -34,6 +36,7 @@ struct updater_config { /* strings and pointers must outlive the updater */
     int (*swap)(void *context, const struct engine *engine);
     /* Takes the new retained state of the model (JSON, copied). */
     void (*announce)(void *context, const char *state);
+    int mains; /* for meters of kind mains: models with a sigmoid head; 0: circuits, softmax */
 };
 
 /* Opens the slots. 0 or -errno with the reason. */

@@ -8,7 +8,7 @@
 #include "storage/crc32.h"
 #include "storage/store_internal.h"
 
-#define STATE_BYTES 4096u
+#define STATE_BYTES 8192u
 #define COLUMNS                                                                                    \
     "id, meter, appliance, confidence, start_ms, end_ms, energy_wh, mean_w, peak_w, end_reason, "  \
     "crc"
@@ -159,6 +159,26 @@ int history_current(struct store *s, const char *meter, struct history_run *out)
     rc = take_run(s, q, out);
     store_done(q);
     return rc;
+}
+
+int history_open_runs(struct store *s, const char *meter, struct history_run *out, int room)
+{
+    int count = 0, rc = 0;
+
+    store_clear(s);
+    sqlite3_stmt *q = store_statement(
+        s, HISTORY_OPEN_RUNS,
+        "SELECT " COLUMNS " FROM run WHERE meter = ?1 AND end_ms = 0 ORDER BY id DESC LIMIT ?2");
+    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    sqlite3_bind_int(q, 2, room);
+    while (count < room && (rc = store_step(s, q, "read the open runs")) > 0) {
+        rc = take_run(s, q, &out[count]);
+        if (rc < 0)
+            break;
+        count++;
+    }
+    store_done(q);
+    return rc < 0 ? rc : count;
 }
 
 int history_list(struct store *s, int64_t from_ms, int64_t to_ms, const char *meter,

@@ -32,8 +32,10 @@ struct history_run {
 int history_open(struct store *s, const struct history_run *run, int64_t *id);
 /* Overwrites a run by id (at its end, or when its name became clearer). -ENOENT. */
 int history_update(struct store *s, const struct history_run *run);
-/* The run still open on meter: 0, or -ENOENT. */
+/* The run still open on meter (of several the last one): 0, or -ENOENT. */
 int history_current(struct store *s, const char *meter, struct history_run *out);
+/* Those still open on meter, the last one first, at most `room`: their number or -errno. */
+int history_open_runs(struct store *s, const char *meter, struct history_run *out, int room);
 
 /* Runs that began in [from_ms, to_ms), newest first, of one meter (NULL: all) and appliance (NULL:
  * all). Calls back until it returns non-zero, at most limit times. Returns the number of calls or
@@ -55,7 +57,7 @@ int history_trim(struct store *s, int64_t max_rows);
 int history_progress(struct store *s, const char *meter, int64_t *t_ms);
 int history_set_progress(struct store *s, const char *meter, int64_t t_ms);
 
-/* A small opaque block per meter (identification belief, open alerts), at most 4096 bytes,
+/* A small opaque block per meter (identification belief, open alerts), at most 8192 bytes,
  * versioned by the caller. history_state returns its size, or -ENOENT, -ENOSPC. */
 int history_state(struct store *s, const char *meter, void *data, size_t size);
 int history_set_state(struct store *s, const char *meter, const void *data, size_t size);

@@ -57,6 +57,7 @@ enum store_statement_id { /* one slot of the cache each */
                           HISTORY_OPEN,
                           HISTORY_UPDATE,
                           HISTORY_CURRENT,
+                          HISTORY_OPEN_RUNS,
                           HISTORY_LIST,
                           HISTORY_READ,
                           HISTORY_TRIM,

@@ -146,7 +146,7 @@ static const struct {
     {GOOD "min_on =\n", ":5: [meter:m] min_on: expected a duration"},
     {GOOD "type = modbus\n",
      ":5: [meter:m] type: expected one of replay, stdin, sim, found \"modbus\""},
-    {GOOD "kind = mains\n", ":5: [meter:m] kind: expected one of circuit"},
+    {GOOD "kind = sum\n", ":5: [meter:m] kind: expected one of circuit"},
     {GOOD "speed = 2\n", ":5: [meter:m] speed: does not belong to a meter of this type"},
     {GOOD "[meter:n]\ntype = stdin\n",
      ":6: [meter:n] type: only one meter can read the standard input"},

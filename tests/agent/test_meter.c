@@ -270,7 +270,7 @@ static void resumes_exactly(void **state)
         for (int life = 0; life < 2; life++) {
             m = world_meter(&cut, &c, model->engine);
             if (life)
-                meter_restore(m, cut.progress_ms, cut.is_open ? &cut.open : NULL, cut.state,
+                meter_restore(m, cut.progress_ms, &cut.open, cut.is_open, cut.state,
                               cut.state_bytes);
             for (int i = 0; i < s.n && (life || cut.outcomes < first); i++)
                 feed(m, &s, i, i + 1);
@@ -319,7 +319,7 @@ static void resumes_after_each_outcome(void **state)
         cut.stop_after = before + 1;
         m = world_meter(&cut, &c, model->engine);
         if (before)
-            meter_restore(m, cut.progress_ms, cut.is_open ? &cut.open : NULL, cut.state,
+            meter_restore(m, cut.progress_ms, &cut.open, cut.is_open, cut.state,
                           cut.state_bytes);
         for (int i = 0; i < s.n && cut.outcomes == before; i++)
             feed(m, &s, i, i + 1);
@@ -371,7 +371,7 @@ static void refuses_damaged_state(void **state)
                 (unsigned char)(1u << (seed >> 28 & 7));
         }
         m = world_meter(&v, &c, NULL);
-        meter_restore(m, T0, &open, garbage, size);
+        meter_restore(m, T0, &open, 1, garbage, size);
         meter_reading(m, T0 + 2000, 2400);
         meter_reading(m, T0 + 4000, 1);
         meter_reading(m, T0 + 40000, 1);
@@ -383,7 +383,7 @@ static void refuses_damaged_state(void **state)
     struct world v;
     world_init(&v);
     m = world_meter(&v, &c, NULL);
-    meter_restore(m, T0, &open, NULL, 0);
+    meter_restore(m, T0, &open, 1, NULL, 0);
     meter_reading(m, T0 + 2000, 1);
     meter_reading(m, T0 + 40000, 1);
     assert_int_equal(v.event_count, 1);
@@ -457,7 +457,7 @@ static void live_silence_and_clock(void **state)
     /* a live meter that comes back does not wait for old readings */
     meter_destroy(m);
     m = world_meter(&w, &c, NULL);
-    meter_restore(m, w.progress_ms, &w.open, w.state, w.state_bytes);
+    meter_restore(m, w.progress_ms, &w.open, w.is_open, w.state, w.state_bytes);
     meter_reading(m, w.progress_ms + 30000, 1);
     meter_reading(m, w.progress_ms + 61000, 1);
     assert_int_equal(w.event_count, 6);

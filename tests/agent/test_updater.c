@@ -62,7 +62,7 @@ static void life(struct world *w)
     assert_int_equal(outbox_start(w->store, 1790000000, &epoch), 0);
     assert_int_equal(journal_create(w->store, NULL, NULL, &w->journal), 0);
     const struct updater_config config = {"gw",       w->slots, w->model_file, w->keys, w->store,
-                                          w->journal, w,        swap,          announce};
+                                          w->journal, w,        swap,          announce, 0};
     assert_int_equal(updater_create(&config, &w->updater, why, sizeof why), 0);
     w->announced_count = w->swaps = 0;
     updater_start(w->updater);

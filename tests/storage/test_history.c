@@ -142,7 +142,7 @@ static void trims_the_oldest(void **state)
 static void progress_and_state(void **state)
 {
     struct store *s = temp_open(state, NULL);
-    unsigned char data[4097], found[4096];
+    unsigned char data[8193], found[8192];
     int64_t t = 5;
 
     assert_int_equal(history_progress(s, "m", &t), -ENOENT);
@@ -154,11 +154,11 @@ static void progress_and_state(void **state)
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char)(i * 31);
     assert_int_equal(history_state(s, "m", found, sizeof found), -ENOENT);
-    assert_int_equal(history_set_state(s, "m", data, 4097), -EINVAL);
-    assert_int_equal(history_set_state(s, "m", data, 4096), 0);
-    assert_int_equal(history_state(s, "m", found, sizeof found), 4096);
-    assert_memory_equal(found, data, 4096);
-    assert_int_equal(history_state(s, "m", found, 4095), -ENOSPC);
+    assert_int_equal(history_set_state(s, "m", data, 8193), -EINVAL);
+    assert_int_equal(history_set_state(s, "m", data, 8192), 0);
+    assert_int_equal(history_state(s, "m", found, sizeof found), 8192);
+    assert_memory_equal(found, data, 8192);
+    assert_int_equal(history_state(s, "m", found, 8191), -ENOSPC);
     assert_int_equal(history_set_state(s, "m", data, 3), 0);
     assert_int_equal(history_state(s, "m", found, 3), 3);
     assert_int_equal(history_set_state(s, "m", NULL, 0), 0);

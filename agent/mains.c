@@ -1,0 +1,646 @@
+/* mains.c - the pipeline of one mains meter.
+ *
+ * What is to be resumed from is one block of bytes (struct mains_saved), as in meter.c: edges,
+ * decisions, runs and books as they are after the last reading of an outcome. The window and the
+ * engine's stream depend on the readings alone and are rebuilt from them.
+ */
+#include "agent/mains_impl.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WATCH_MS 60000       /* between two looks at runs in progress */
+#define LEAST_UNKNOWN_WH 5.0 /* what takes less is not told as unknown */
+#define DECIDE_MS 180000     /* frames of this time stand behind one that is decided */
+
+static uint32_t fingerprint(const struct model *m)
+{
+    uint32_t x = 2166136261u; /* FNV-1a over the labels with their ends */
+    for (uint32_t c = 0; m && c < m->class_count; c++) {
+        const char *p = m->labels[c];
+        do
+            x = (x ^ (uint32_t)(unsigned char)*p) * 16777619u;
+        while (*p++);
+    }
+    return x;
+}
+
+/* ---- outcome ---- */
+
+static void begin_outcome(struct mains *m)
+{
+    struct outcome *o = &m->shared->outcome;
+    o->meter = m->config.name;
+    o->several = 1;
+    o->progress_ms = 0;
+    o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
+    o->state = NULL;
+    o->state_bytes = 0;
+}
+
+/* From the meter's own time to the wall clock's. */
+static void stamp(struct mains *m, struct outcome *o)
+{
+    const int64_t offset = m->saved.offset_ms;
+    for (int i = 0; i < o->alert_count; i++) /* their times are the wall clock's already */
+        o->alerts[i].quality = m->quality;
+    for (int i = 0; i < o->event_count; i++) {
+        o->events[i].time_ms += offset;
+        o->events[i].start_ms += offset;
+        o->events[i].end_ms += o->events[i].end_ms ? offset : 0;
+    }
+    o->progress_ms += o->progress_ms ? offset : 0;
+}
+
+static void end_outcome(struct mains *m)
+{
+    struct outcome *o = &m->shared->outcome;
+    if (!o->event_count && !o->alert_count && !m->hours_due)
+        return;
+    m->hours_due = 0;
+    o->hour_count = hours_take(&m->saved.hours, o->hours);
+    o->progress_ms = m->saved.last_ms;
+    o->state = &m->saved;
+    o->state_bytes = (int)sizeof(m->saved);
+    stamp(m, o);
+    m->status.events += (uint64_t)o->event_count;
+    m->sink.commit(m->sink.context, o);
+}
+
+static struct alert *alert_room(struct mains *m)
+{
+    return &m->shared->outcome.alerts[m->shared->outcome.alert_count];
+}
+
+static struct event *event_room(struct mains *m)
+{
+    struct outcome *o = &m->shared->outcome;
+    if (o->event_count == OUTCOME_EVENTS) {
+        /* More than a reading can lead to, but for readings after a long hole. */
+        m->status.events += (uint64_t)o->event_count;
+        stamp(m, o);
+        m->sink.commit(m->sink.context, o);
+        o->event_count = o->alert_count = 0;
+    }
+    struct event *e = &o->events[o->event_count++];
+    memset(e, 0, sizeof(*e));
+    e->quality = m->quality;
+    e->model = mains_model(m)->version;
+    return e;
+}
+
+/* Room for what one call of anomaly.h may write. */
+static int alerts_fit(const struct mains *m)
+{
+    return m->shared->outcome.alert_count + ANOMALY_ALERTS <= OUTCOME_ALERTS;
+}
+
+static struct anomaly_run run_of(const struct mains *m, const struct event *e)
+{
+    double hours = (double)(e->end_ms - e->start_ms) / 3600000.0;
+    return (struct anomaly_run){.appliance = e->appliance,
+                                .start_ms = e->start_ms + m->saved.offset_ms,
+                                .end_ms = e->end_ms + m->saved.offset_ms,
+                                .energy_wh = e->energy_wh,
+                                .mean_w = hours > 0 ? e->energy_wh / hours : e->peak_w,
+                                .peak_w = e->peak_w,
+                                .whole = !strcmp(e->end_reason, "off"),
+                                .mixed = !strcmp(e->appliance, EVENT_UNKNOWN)};
+}
+
+static struct routine *recall(struct mains *m, const char *name)
+{
+    struct routine *r = &m->shared->routine;
+    if (m->memory.routine && m->memory.routine(m->memory.context, m->config.name, name, r) == 0)
+        return r;
+    memset(r, 0, sizeof(*r));
+    snprintf(r->meter, sizeof(r->meter), "%s", m->config.name);
+    snprintf(r->appliance, sizeof(r->appliance), "%s", name);
+    return r;
+}
+
+/* An outcome has room for one routine: of runs that end with the same reading one is learned from.
+ */
+static void learn(struct mains *m, const struct event *off)
+{
+    struct outcome *o = &m->shared->outcome;
+    if (o->has_routine || !alerts_fit(m))
+        return;
+    struct routine *routine = recall(m, off->appliance);
+    const struct anomaly_run finished = run_of(m, off);
+    o->alert_count +=
+        anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished, alert_room(m));
+    m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
+    o->has_routine = 1;
+    o->routine = *routine;
+}
+
+/* Runs in progress, against what is usual. */
+static void watch_runs(struct mains *m, int64_t now_ms)
+{
+    struct event e = {.end_reason = ""};
+    for (int c = 0; c < m->classes; c++) {
+        const struct mains_run *run = &m->saved.runs.runs[c];
+        if (!run->told_ms || run->phase != MAINS_ON || !alerts_fit(m))
+            continue;
+        snprintf(e.appliance, sizeof(e.appliance), "%s", mains_model(m)->labels[c]);
+        e.start_ms = run->start_ms;
+        e.end_ms = now_ms > e.start_ms ? now_ms : e.start_ms;
+        e.energy_wh = run->energy_wh;
+        e.peak_w = (double)run->peak_w;
+        const struct anomaly_run running = run_of(m, &e);
+        struct anomaly_bounds bounds;
+        anomaly_recall(recall(m, e.appliance), &m->config.rules, &running, &bounds);
+        m->shared->outcome.alert_count +=
+            anomaly_running(&m->saved.anomaly, &bounds, &running, alert_room(m));
+    }
+}
+
+static void tell_run(void *context, int type, int class, const struct mains_run *r, int64_t now_ms,
+                     const char *reason)
+{
+    struct mains *m = context;
+    struct event *e = event_room(m);
+    int64_t end_ms = r->phase == MAINS_PAUSE ? r->off_ms : now_ms;
+    double hours = (double)(end_ms - r->start_ms) / 3600000.0;
+    e->type = (enum event_type)type;
+    snprintf(e->appliance, sizeof(e->appliance), "%s", mains_model(m)->labels[class]);
+    e->confidence = (double)r->confidence;
+    e->start_ms = r->start_ms;
+    e->energy_wh = r->energy_wh;
+    e->peak_w = (double)r->peak_w;
+    e->time_ms = type == EVENT_ON ? r->start_ms : end_ms;
+    e->power_w = (double)(r->step_w > 0 ? r->step_w : r->level_w);
+    if (type == EVENT_ON)
+        return;
+    e->end_ms = end_ms;
+    e->power_w = hours > 0 ? r->energy_wh / hours : (double)r->level_w;
+    if (type == EVENT_OFF) {
+        e->up_w = fmax((double)r->step_w, 0);
+        snprintf(e->end_reason, sizeof(e->end_reason), "%s", reason);
+        learn(m, e);
+    }
+}
+
+/* A run of something without a name is told when it is over. */
+static void tell_load(void *context, const struct mains_load *l)
+{
+    struct mains *m = context;
+    double hours = (double)(l->end_ms - l->start_ms) / 3600000.0;
+    double watts = ((double)l->up_w + (double)l->down_w) / 2;
+    if (m->load)
+        m->load(m->load_context, l);
+    if (!l->end_ms || watts * hours < LEAST_UNKNOWN_WH)
+        return;
+    struct event *e = event_room(m);
+    e->type = EVENT_OFF;
+    snprintf(e->appliance, sizeof(e->appliance), "%s", EVENT_UNKNOWN);
+    e->start_ms = l->start_ms;
+    e->time_ms = e->end_ms = l->end_ms;
+    e->power_w = watts;
+    e->energy_wh = watts * hours;
+    e->peak_w = e->up_w = (double)l->up_w;
+    e->down_w = (double)l->down_w;
+    snprintf(e->end_reason, sizeof(e->end_reason), "off");
+    learn(m, e);
+}
+
+/* ---- the window ---- */
+
+/* Start of the newest cell in the window. */
+static int64_t newest_cell(const struct mains *m)
+{
+    return (m->window.grid.cell - 1) * m->window.grid.period_ms;
+}
+
+float mains_watts(const struct mains *m, int64_t t_ms)
+{
+    const struct meter_window *w = &m->window;
+    int64_t back = (newest_cell(m) - t_ms) / w->grid.period_ms;
+    if (!w->seen || t_ms < m->seen_ms || back < 0 || back > (int64_t)w->window)
+        return -1;
+    return w->ring[(w->at + w->window - (uint32_t)back) % (w->window + 1)];
+}
+
+static float world_watts(void *context, int64_t t_ms)
+{
+    const struct mains *m = context;
+    if (t_ms >= m->saved.hole_ms && t_ms < m->saved.hole_end_ms)
+        return -1;
+    return fmaxf(mains_watts(m, t_ms), -1);
+}
+
+static int take_model(struct mains *m)
+{
+    const struct model *model = mains_model(m);
+    int64_t step_ms = (int64_t)engine_hop(m->window.engine) * model->period_ms;
+    int depth = (int)((DECIDE_MS + step_ms - 1) / step_ms);
+    m->classes = (int)model->class_count;
+    m->lag = model_lag(model);
+    for (int c = 0; c < m->classes; c++) {
+        m->rules[c] = mains_rules_find(model->labels[c]);
+        m->thresholds[c] = model_threshold(model, (uint32_t)c);
+    }
+    uint32_t labels = fingerprint(model);
+    int fresh = m->saved.labels != labels;
+    if (fresh) {
+        mains_decode_init(&m->saved.decode, m->classes, depth);
+        m->saved.labels = labels;
+    } else {
+        m->saved.decode.depth = depth < MAINS_DEPTH ? depth : MAINS_DEPTH;
+    }
+    m->world = (struct mains_world){.rules = m->rules,
+                                    .classes = m->classes,
+                                    .period_ms = model->period_ms,
+                                    .report_ms = m->config.report_ms,
+                                    .edges = &m->saved.ring,
+                                    .tell = {m, tell_run, tell_load},
+                                    .watts = world_watts};
+    return fresh;
+}
+
+static int fits(const struct engine *engine)
+{
+    const struct model *model = engine ? engine_model(engine) : NULL;
+    return !model || (model->head == MODEL_SIGMOID && model->class_count <= MAINS_CLASSES);
+}
+
+int mains_create(const struct meter_config *config, const struct engine *engine,
+                 const struct outcome_sink *sink, const struct meter_memory *memory,
+                 struct meter_shared *shared, struct mains **out)
+{
+    *out = NULL;
+    if (!fits(engine))
+        return -ENOTSUP;
+    struct mains *m = calloc(1, sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    m->shared = shared;
+    m->config = *config;
+    m->quality = config->quality;
+    m->sink = *sink;
+    m->memory = *memory;
+    m->config.rules.on_w = config->on_w;
+    m->prime_ms = m->last_ms = m->tick_ms = INT64_MIN;
+    m->seen_ms = INT64_MAX;
+    m->saved.magic = MAINS_SAVED_MAGIC;
+    m->saved.size = sizeof(m->saved);
+    anomaly_init(&m->saved.anomaly, config->name);
+    edges_init(&m->saved.edges);
+    mains_runs_init(&m->saved.runs);
+    int rc = meter_window_init(&m->window, engine, config->max_gap_ms, &shared->scratch);
+    if (rc) {
+        free(m);
+        return rc;
+    }
+    if (engine)
+        take_model(m);
+    *out = m;
+    return 0;
+}
+
+void mains_destroy(struct mains *m)
+{
+    if (!m)
+        return;
+    meter_window_free(&m->window);
+    free(m);
+}
+
+void mains_watch_loads(struct mains *m, void *context,
+                       void (*load)(void *context, const struct mains_load *l))
+{
+    m->load_context = context;
+    m->load = load;
+}
+
+/* ---- frames ---- */
+
+static int64_t step_ms(const struct mains *m)
+{
+    return (int64_t)engine_hop(m->window.engine) * m->window.grid.period_ms;
+}
+
+/* A probability of 0.5 where the model says that the load is best called on. */
+static float scaled(float p, float threshold)
+{
+    float a = p * (1 - threshold), b = (1 - p) * threshold;
+    return a + b > 0 ? a / (a + b) : 0.5f;
+}
+
+/* A hole that was long enough to end runs has been reached by the books. */
+static void cross_hole(struct mains *m)
+{
+    struct mains_saved *s = &m->saved;
+    mains_runs_book(&s->runs, &m->world, s->hole_ms);
+    mains_runs_end(&s->runs, &m->world, s->hole_ms, "gap");
+    mains_decode_restart(&s->decode);
+    s->runs.cell_ms = s->hole_end_ms / m->world.period_ms * m->world.period_ms;
+    s->hole_ms = s->hole_end_ms = 0;
+}
+
+static void book(struct mains *m, int64_t until_ms)
+{
+    struct mains_saved *s = &m->saved;
+    if (s->hole_ms && until_ms >= s->hole_ms) {
+        cross_hole(m);
+        if (until_ms < s->runs.cell_ms)
+            return;
+    }
+    mains_runs_book(&s->runs, &m->world, until_ms);
+}
+
+/* The network has spoken about the cell `lag` before the newest; usable: p is there. */
+static void take_frame(struct mains *m, int usable)
+{
+    struct mains_frame f;
+    float p[MAINS_CLASSES];
+    int64_t t = newest_cell(m) - (int64_t)m->lag * m->window.grid.period_ms;
+    if (t < m->seen_ms || t <= m->saved.frame_ms)
+        return; /* about a past that was made up, or that was told before */
+    m->saved.frame_ms = t;
+    for (int c = 0; c < m->classes && usable; c++)
+        p[c] = scaled(m->shared->scratch.probabilities[c], m->thresholds[c]);
+    if (!m->saved.runs.cell_ms)
+        m->saved.runs.cell_ms = t;
+    if (t >= m->saved.hole_ms && t < m->saved.hole_end_ms)
+        usable = 0;
+    if (!mains_decode_push(&m->saved.decode, m->rules, &m->saved.ring, t, step_ms(m),
+                           usable ? p : NULL, &f))
+        return;
+    mains_runs_decide(&m->saved.runs, &m->world, &f, step_ms(m));
+    book(m, f.t_ms - mains_runs_settle_ms());
+    if (m->saved.runs.cell_ms - m->watched_ms >= WATCH_MS ||
+        m->saved.runs.cell_ms < m->watched_ms) {
+        m->watched_ms = m->saved.runs.cell_ms;
+        watch_runs(m, m->saved.runs.cell_ms);
+    }
+}
+
+/* A grid that began anew behind a hole that ends runs. */
+static void restart(struct mains *m)
+{
+    struct mains_saved *s = &m->saved;
+    if (!s->hole_ms)
+        return;
+    mains_runs_end(&s->runs, &m->world, s->hole_ms, "gap");
+    mains_decode_restart(&s->decode);
+    s->hole_ms = s->hole_end_ms = 0;
+}
+
+static void look(struct mains *m, int64_t t_ms, float watts, int primes)
+{
+    int rc;
+    if (meter_window_push(&m->window, t_ms, watts))
+        return;
+    while ((rc = meter_window_next(&m->window)) >= 0) {
+        if (m->window.restarted) {
+            if (!primes && m->window.engine)
+                restart(m);
+            m->seen_ms = newest_cell(m);
+        }
+        if (m->window.due && !primes)
+            take_frame(m, rc == 1);
+    }
+}
+
+/* ---- readings ---- */
+
+static int primes(struct mains *m, int64_t t_ms)
+{
+    if (t_ms > m->prime_ms)
+        return 0;
+    if (t_ms < m->prime_ms || m->prime_repeats == UINT32_MAX)
+        return 1;
+    if (!m->prime_repeats)
+        return 0;
+    m->prime_repeats--;
+    return 1;
+}
+
+/* A hole before t_ms that ends runs, once the books have come to it. */
+static void pass(struct mains *m, int64_t t_ms)
+{
+    struct mains_saved *s = &m->saved;
+    if (!s->last_ms || t_ms - s->last_ms <= m->config.silence_ms)
+        return;
+    if (!s->hole_ms)
+        s->hole_ms = s->last_ms;
+    s->hole_end_ms = t_ms;
+    if (mains_is_trace(m))
+        m->shared->outcome.alert_count += anomaly_silent(&s->anomaly, s->last_ms + s->offset_ms,
+                                                         m->config.silence_ms, alert_room(m));
+}
+
+/* The clock was set back: runs end with the old time. */
+static void turn_back(struct mains *m)
+{
+    begin_outcome(m);
+    if (m->window.engine && m->saved.runs.cell_ms)
+        mains_runs_end(&m->saved.runs, &m->world, m->saved.last_ms, "gap");
+    end_outcome(m);
+    mains_decode_restart(&m->saved.decode);
+    edges_init(&m->saved.edges);
+    m->saved.ring.count = 0;
+    m->saved.last_ms = m->saved.frame_ms = m->saved.hole_ms = m->saved.hole_end_ms = 0;
+    meter_window_restart(&m->window);
+    m->seen_ms = INT64_MAX;
+    m->last_ms = m->tick_ms = INT64_MIN;
+}
+
+/* 0: go on; -ESTALE. */
+static int check_order(struct mains *m, int64_t t_ms)
+{
+    int64_t last = m->last_ms;
+    if (!mains_is_trace(m) && m->saved.last_ms > last)
+        last = m->saved.last_ms; /* of an earlier life */
+    if (t_ms >= last)
+        return 0;
+    if (mains_is_trace(m) || last - t_ms <= m->config.max_gap_ms) {
+        m->status.dropped++;
+        return -ESTALE;
+    }
+    turn_back(m);
+    return 0;
+}
+
+int mains_reading(struct mains *m, int64_t t_ms, float watts)
+{
+    struct edge e;
+    if (!isfinite(watts) || fabsf(watts) > METER_LIMIT_W || t_ms <= 0)
+        return -EINVAL;
+    int rc = check_order(m, t_ms);
+    if (rc)
+        return rc;
+    if (m->last_ms != INT64_MIN && t_ms - m->last_ms > m->config.max_gap_ms)
+        m->status.gaps++;
+    m->last_ms = t_ms;
+    m->status.watts = (double)watts;
+    m->status.readings++;
+    int damaged = edges_damaged(watts);
+    if (primes(m, t_ms)) {
+        if (!damaged)
+            look(m, t_ms, watts, 1);
+        return 0;
+    }
+    begin_outcome(m);
+    pass(m, t_ms);
+    const int64_t wall_ms = t_ms + m->saved.offset_ms;
+    struct outcome *o = &m->shared->outcome;
+    o->alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, alert_room(m));
+    int use = 1;
+    if (!damaged && alerts_fit(m))
+        o->alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
+                                          (double)watts, alert_room(m), &use);
+    damaged |= !use;
+    m->saved.repeats = m->saved.last_ms == t_ms ? m->saved.repeats + 1 : 1;
+    m->saved.last_ms = t_ms;
+    if (use && edges_push(&m->saved.edges, t_ms, watts, m->config.max_gap_ms, &e))
+        mains_ring_add(&m->saved.ring, &e);
+    if (!damaged) {
+        look(m, t_ms, watts, 0);
+        m->hours_due |=
+            hours_add(&m->saved.hours, wall_ms, (double)watts, 0, 0, m->config.max_gap_ms);
+    }
+    end_outcome(m);
+    return 0;
+}
+
+void mains_checkpoint(struct mains *m)
+{
+    struct outcome *o = &m->shared->outcome;
+    if (!m->saved.last_ms)
+        return;
+    begin_outcome(m);
+    o->progress_ms = m->saved.last_ms;
+    o->state = &m->saved;
+    o->state_bytes = (int)sizeof(m->saved);
+    stamp(m, o);
+    m->sink.commit(m->sink.context, o);
+}
+
+void mains_set_clock(struct mains *m, int64_t offset_ms, enum event_quality quality)
+{
+    if (mains_is_trace(m))
+        return;
+    anomaly_shift(&m->saved.anomaly, offset_ms - m->saved.offset_ms);
+    m->saved.offset_ms = offset_ms;
+    m->quality = quality;
+}
+
+void mains_forget(struct mains *m, const char *appliance)
+{
+    const int64_t t_ms = m->saved.last_ms ? m->saved.last_ms + m->saved.offset_ms : 0;
+    begin_outcome(m);
+    m->shared->outcome.alert_count +=
+        anomaly_forget(&m->saved.anomaly, appliance, t_ms, alert_room(m));
+    end_outcome(m);
+}
+
+void mains_tick(struct mains *m, int64_t now_ms)
+{
+    if (mains_is_trace(m))
+        return;
+    if (m->tick_ms == INT64_MIN || now_ms < m->tick_ms)
+        m->tick_ms = now_ms;
+    int64_t since = m->saved.last_ms > m->tick_ms ? m->saved.last_ms : m->tick_ms;
+    if (now_ms - since <= m->config.silence_ms)
+        return;
+    begin_outcome(m);
+    m->shared->outcome.alert_count += anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms,
+                                                     m->config.silence_ms, alert_room(m));
+    end_outcome(m);
+}
+
+void mains_finish(struct mains *m)
+{
+    if (m->last_ms == INT64_MIN || m->last_ms < m->prime_ms || !m->window.engine)
+        return; /* nothing new was read */
+    struct meter_window *w = &m->window;
+    int64_t period = w->grid.period_ms, end = m->last_ms;
+    int64_t until = end + mains_delay_ms(m) + 2 * step_ms(m);
+    float last = w->grid.last_watts;
+    begin_outcome(m);
+    /* The network is shown the last power for as long as it needs to speak about the end. */
+    for (int64_t t = end + period; t <= until; t += period)
+        look(m, t, last, 0);
+    if (m->saved.runs.cell_ms)
+        mains_runs_end(&m->saved.runs, &m->world, end, "stop");
+    end_outcome(m);
+}
+
+/* ---- the rest ---- */
+
+int mains_set_engine(struct mains *m, const struct engine *engine)
+{
+    struct meter_window fresh;
+    if (!fits(engine))
+        return -ENOTSUP;
+    int rc = meter_window_init(&fresh, engine, m->config.max_gap_ms, &m->shared->scratch);
+    if (rc)
+        return rc;
+    meter_window_prime(&fresh, &m->window);
+    fresh.samples = m->window.samples;
+    fresh.inferences = m->window.inferences;
+    const struct model *to = engine ? engine_model(engine) : NULL;
+    if (mains_model(m) && fingerprint(to) != m->saved.labels && m->saved.runs.cell_ms) {
+        begin_outcome(m);
+        mains_runs_end(&m->saved.runs, &m->world, m->saved.runs.cell_ms, "gap");
+        end_outcome(m);
+    }
+    meter_window_free(&m->window);
+    m->window = fresh;
+    m->classes = 0;
+    if (engine)
+        take_model(m);
+    m->status.engine_swaps++;
+    return 0;
+}
+
+void mains_get_status(const struct mains *m, struct meter_status *out)
+{
+    double most = 0;
+    *out = m->status;
+    snprintf(out->appliance, sizeof(out->appliance), "%s", EVENT_UNKNOWN);
+    for (int c = 0; c < m->classes; c++) {
+        const struct mains_run *run = &m->saved.runs.runs[c];
+        if (run->told_ms && (double)run->last_w >= most) {
+            most = (double)run->last_w;
+            snprintf(out->appliance, sizeof(out->appliance), "%s", mains_model(m)->labels[c]);
+            out->confidence = (double)run->confidence;
+            out->on = 1;
+        }
+    }
+    out->last_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
+    out->samples = m->window.samples;
+    out->inferences = m->window.inferences;
+    out->alerts = anomaly_open_count(&m->saved.anomaly);
+    out->memory_bytes = sizeof(*m) + m->window.bytes;
+}
+
+const struct books *mains_books(const struct mains *m)
+{
+    return &m->saved.runs.books;
+}
+
+const struct mains_run *mains_run(const struct mains *m, int class, const char **name)
+{
+    *name = mains_model(m)->labels[class];
+    return &m->saved.runs.runs[class];
+}
+
+int mains_classes(const struct mains *m)
+{
+    return m->classes;
+}
+
+int64_t mains_delay_ms(const struct mains *m)
+{
+    if (!m->window.engine)
+        return 0;
+    return ((int64_t)m->lag + 1) * m->window.grid.period_ms +
+           (int64_t)m->saved.decode.depth * step_ms(m) + mains_runs_settle_ms();
+}

@@ -1,0 +1,65 @@
+/* mains_impl.h - what mains.c and mains_state.c share. Private to them. */
+#ifndef AGENT_MAINS_IMPL_H
+#define AGENT_MAINS_IMPL_H
+
+#include <assert.h>
+
+#include "agent/anomaly.h"
+#include "agent/hours.h"
+#include "agent/mains.h"
+
+#define MAINS_SAVED_MAGIC 0x316e616du /* "man1" */
+
+struct mains_saved {
+    uint32_t magic, size;
+    uint32_t repeats; /* readings that had the time of the last one: how many of them are in here */
+    uint32_t labels;  /* fingerprint of the labels that decode and runs count by */
+    int64_t offset_ms; /* of the wall clock against the times below, when they were saved */
+    int64_t last_ms;   /* of the last reading; 0: none */
+    int64_t frame_ms;  /* of the last frame: none is taken twice; 0: none */
+    int64_t hole_ms, hole_end_ms; /* readings were missing for so long that runs end; 0: no */
+    struct anomaly anomaly;
+    struct hours hours;
+    struct edges edges;
+    struct mains_ring ring;
+    struct mains_decode decode;
+    struct mains_runs runs;
+};
+static_assert(sizeof(struct mains_saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
+
+struct mains {
+    struct meter_shared *shared;
+    struct meter_config config;
+    struct outcome_sink sink;
+    struct meter_memory memory;
+    int64_t watched_ms; /* when runs in progress were looked at last */
+    int hours_due;      /* an outcome is to be made although nothing happened */
+    struct meter_window window;
+    const struct mains_rule *rules[MAINS_CLASSES];
+    float thresholds[MAINS_CLASSES];
+    int classes;
+    uint32_t lag;
+    struct mains_world world;
+    struct mains_saved saved;
+    enum event_quality quality; /* of times that go out now */
+    int64_t seen_ms;            /* cells before it are made up, not read */
+    int64_t prime_ms;           /* readings up to this time only prime; INT64_MIN: none */
+    uint32_t prime_repeats;
+    int64_t last_ms; /* of the last reading, primed or not; INT64_MIN: none */
+    int64_t tick_ms;
+    void *load_context;
+    void (*load)(void *context, const struct mains_load *l);
+    struct meter_status status;
+};
+
+static inline int mains_is_trace(const struct mains *m)
+{
+    return m->config.quality == EVENT_TRACE;
+}
+
+static inline const struct model *mains_model(const struct mains *m)
+{
+    return m->window.engine ? engine_model(m->window.engine) : NULL;
+}
+
+#endif
