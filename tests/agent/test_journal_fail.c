@@ -1,7 +1,7 @@
 /* test_journal_fail.c - the i-th allocation, or change of a file, fails under the journal, for i =
  * 0, 1, 2, ... until none does: what commit took is stored in the end, once and whole.
  *
- * NILM_FAULT_STEP: look at every so many-th (5; 1 is all). */
+ * NILM_FAULT_STEP: look at every so many-th (5; 1 is all, and so is any NILM_FAULT_ROUNDS). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -121,13 +121,14 @@ static int one_run(void **state, enum what what, int64_t at, int lasting)
 static void fail_everywhere(void **state, enum what what, const char *name)
 {
     const char *wanted = getenv("NILM_FAULT_STEP");
-    const int64_t step = wanted ? atoi(wanted) : 5;
-    int64_t at = 0;
+    const int64_t step = wanted ? atoi(wanted) : getenv("NILM_FAULT_ROUNDS") ? 1 : 5;
+    int64_t at = 0, points = 0;
     for (int lasting = 0; lasting < 2; lasting++)
         for (at = 0; !one_run(state, what, at, lasting);)
-            at += step;
-    print_message("%s: each %lldth of %lld failed, alone and with all after it\n", name,
-                  (long long)step, (long long)at);
+            at += step, points++;
+    print_message("%s: each %lldth of %lld failed, alone and with all after it: "
+                  "%lld failure points\n",
+                  name, (long long)step, (long long)at, (long long)points);
     assert_true(at > 20);
 }
 

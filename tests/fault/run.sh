@@ -67,7 +67,7 @@ for name in crash overload soak net; do
     [ ! -f "tests/fault/$name.py" ] || suite "$name" /usr/bin/python3 "tests/fault/$name.py" $quick
 done
 # Power cut at each operation, and the i-th allocation or system call fails, for i = 1, 2, ...
-programs=(storage_test_power storage_test_fail transport_test_fail)
+programs=(storage_test_power storage_test_fail agent_test_journal_fail transport_test_fail)
 [ -n "$quick" ] || programs+=(storage_test_full storage_test_salvage storage_test_kill)
 for program in "${programs[@]}"; do
     [ ! -x "$build/tests/$program" ] || suite "${program/_test_//}" "$build/tests/$program"

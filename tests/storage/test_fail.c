@@ -3,7 +3,7 @@
  *
  * A scenario of the whole interface goes on over its failures. No crash, no leak (under
  * AddressSanitizer), and nothing that was acknowledged to the caller is lost.
- * NILM_FAULT_STEP: look at every so many-th (7; 1 is all). */
+ * NILM_FAULT_STEP: look at every so many-th (7; 1 is all, and so is any NILM_FAULT_ROUNDS). */
 #include "lib/fault.h"
 #include "storage/lib_consumer.h"
 
@@ -181,19 +181,21 @@ static void clear(void)
     assert_int_equal(system(command), 0);
 }
 
-enum what { ALLOCATION, FILES_EIO, FILES_ENOSPC };
+enum what { ALLOCATION, FILES_EIO, FILES_ENOSPC, FILES_EROFS };
 
 /* Returns whether nothing failed any more. */
 static int one_run(enum what what, int64_t at, int lasting)
 {
-    static const char *const names[] = {"allocation", "file (EIO)", "file (ENOSPC)"};
+    static const char *const names[] = {"allocation", "file (EIO)", "file (ENOSPC)",
+                                        "file (EROFS)"};
+    static const int errors[] = {0, EIO, ENOSPC, EROFS};
     struct life *l = calloc(1, sizeof *l);
 
     clear();
     if (what == ALLOCATION)
         fault_allocations(at, lasting);
     else
-        fault_files(folder, at, lasting, what == FILES_EIO ? EIO : ENOSPC);
+        fault_files(folder, at, lasting, errors[what]);
     live(l);
     int done = (what == ALLOCATION ? fault_allocations_seen() : fault_files_seen()) <= at;
     fault_allocations(-1, 0);
@@ -208,16 +210,18 @@ static int one_run(enum what what, int64_t at, int lasting)
 static void fail_everywhere(void **state, enum what what, const char *name)
 {
     const char *wanted = getenv("NILM_FAULT_STEP");
-    int64_t step = wanted == NULL ? 7 : atoi(wanted), at = 0;
+    int64_t step = wanted != NULL ? atoi(wanted) : getenv("NILM_FAULT_ROUNDS") != NULL ? 1 : 7;
+    int64_t at = 0, points = 0;
 
     snprintf(folder, sizeof folder, "%s", temp_path(state, "disk"));
     snprintf(database, sizeof database, "%s/nilmd.db", folder);
     snprintf(models, sizeof models, "%s/models", folder);
     for (int lasting = 0; lasting < 2; lasting++)
         for (at = 0; !one_run(what, at, lasting);)
-            at += step;
-    print_message("%s: each %lldth of %lld failed, alone and with all after it\n", name,
-                  (long long)step, (long long)at);
+            at += step, points++;
+    print_message("%s: each %lldth of %lld failed, alone and with all after it: "
+                  "%lld failure points\n",
+                  name, (long long)step, (long long)at, (long long)points);
     assert_true(at > 50);
 }
 
@@ -236,9 +240,15 @@ static void the_disk_is_full(void **state)
     fail_everywhere(state, FILES_ENOSPC, "likewise (ENOSPC)");
 }
 
+static void the_disk_is_read_only(void **state)
+{
+    fail_everywhere(state, FILES_EROFS, "likewise (EROFS)");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
-    const struct CMUnitTest tests[] = {T(allocations_fail), T(files_fail), T(the_disk_is_full)};
+    const struct CMUnitTest tests[] = {T(allocations_fail), T(files_fail), T(the_disk_is_full),
+                                       T(the_disk_is_read_only)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

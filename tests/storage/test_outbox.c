@@ -241,6 +241,20 @@ static int steps(struct store *s)
     return sum;
 }
 
+/* From opening to the first epoch; beyond what is checked whole. */
+static int pages_read_by_a_start(void **state)
+{
+    int64_t epoch;
+    int pages = 0, high = 0;
+    struct store *s = temp_open(state, NULL);
+
+    assert_int_equal(outbox_start(s, 1700000000, &epoch), 0);
+    assert_int_equal(sqlite3_db_status(s->db, SQLITE_DBSTATUS_CACHE_MISS, &pages, &high, 0),
+                     SQLITE_OK);
+    store_close(s);
+    return pages;
+}
+
 static int work_of_each_call(struct store *s)
 {
     struct outbox_caps caps = {
@@ -298,6 +312,18 @@ static void work_does_not_depend_on_the_backlog(void **state)
     print_message("steps of the virtual machine: %d with few, %d with many\n", few, many);
     assert_in_range(many, few / 2, few + few / 4);
     store_close(s);
+    int pages = pages_read_by_a_start(state);
+    s = temp_open(state, NULL);
+    assert_int_equal(sqlite3_exec(s->db,
+                                  "DELETE FROM outbox WHERE seq > 60000; UPDATE outbox_state SET "
+                                  "events = 60000, next_seq = 200100",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    store_close(s);
+    int fewer = pages_read_by_a_start(state); /* the file keeps its size */
+    print_message("pages read by a start: %d with all, %d with 60000 waiting\n", pages, fewer);
+    assert_in_range(pages, 1, 100);
+    assert_in_range(fewer, 1, pages + 300); /* the list of free pages: one for a thousand of them */
 }
 
 int main(void)

@@ -3,7 +3,7 @@
  *
  * A scenario runs until the cut, the disk keeps what it may (lib/fault.h), and then everything that
  * was acknowledged to the caller must be there. NILM_FAULT_ROUNDS: what the disk keeps is drawn so
- * many times for each cut (1). */
+ * many times for each cut (1, at most 20). */
 #include "lib/fault.h"
 #include "storage/lib_consumer.h"
 #include "storage/lib_released.h"
@@ -19,6 +19,10 @@
 #include "storage/history.h"
 #include "storage/slots.h"
 #include "storage/store_internal.h"
+
+#define ROUNDS 20 /* at most */
+
+static int64_t cut_points;
 
 struct life {
     struct consumer before, after; /* what a subscriber got before and after the cut */
@@ -314,7 +318,8 @@ static int one_cut(const struct scenario *sc, const char *folder, int64_t at, ui
 static void cut_everywhere(void **state, const struct scenario *sc)
 {
     const char *wanted = getenv("NILM_FAULT_ROUNDS");
-    int rounds = wanted == NULL ? 1 : atoi(wanted), finished = 0;
+    int rounds = wanted == NULL ? 1 : atoi(wanted) < ROUNDS ? atoi(wanted) : ROUNDS;
+    int finished = 0;
     char folder[500];
     uint64_t random = 31;
     int64_t at = 0;
@@ -323,8 +328,10 @@ static void cut_everywhere(void **state, const struct scenario *sc)
     for (; !finished; at++)
         for (int i = 0; i < rounds; i++)
             finished = one_cut(sc, folder, at, &random);
-    print_message("%s: power cut at each of %lld changes and synchronisations, %d time(s)\n",
-                  sc->name, (long long)at - 1, rounds);
+    cut_points += at - 1;
+    print_message("%s: power cut at each of %lld changes and synchronisations, %d time(s)\n"
+                  "%lld cut points so far\n",
+                  sc->name, (long long)at - 1, rounds, (long long)cut_points);
     assert_true(at > sc->least);
 }
 
