@@ -124,6 +124,8 @@ static int step_down(struct pump *p)
         return moved;
     }
     p->paho_deaf = n < 0; /* but what it wrote before it closed is still to be read */
+    if (n < 0) /* no buffers? It shall see an end, rather than wait for its keepalive */
+        (void)shutdown(p->config->paho, SHUT_WR);
     p->down_sent += n > 0 ? (size_t)n : 0;
     return 1;
 }

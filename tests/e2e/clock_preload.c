@@ -1,5 +1,6 @@
-/* clock_preload.c - a wall clock for one process: LD_PRELOAD, with NILM_TEST_CLOCK naming a file of three int64: ms added to the
- * real time, whether the kernel says "synchronized", ms added to the time since boot. Changes at once when the file does. Test only. */
+/* clock_preload.c - a wall clock for one process: LD_PRELOAD, with NILM_TEST_CLOCK naming a file of
+ * three int64: ms added to the real time, whether the kernel says "synchronized", ms added to the
+ * time since boot. Changes at once when the file does. Test only. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -27,7 +28,10 @@ __attribute__((constructor)) static void map(void)
 int clock_gettime(clockid_t id, struct timespec *t)
 {
     int rc = (int)syscall(SYS_clock_gettime, id, t);
-    int64_t add = !shared ? 0 : id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE ? shared[0] : id == CLOCK_BOOTTIME ? shared[2] : 0;
+    int64_t add = !shared                                               ? 0
+                  : id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE ? shared[0]
+                  : id == CLOCK_BOOTTIME                                ? shared[2]
+                                                                        : 0;
     int64_t ns = t->tv_nsec + add % 1000 * 1000000;
     t->tv_sec += add / 1000 + (ns < 0 ? -1 : ns / 1000000000);
     t->tv_nsec = ns < 0 ? ns + 1000000000 : ns % 1000000000;

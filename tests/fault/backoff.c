@@ -1,9 +1,11 @@
-/* backoff.c - when a fleet comes back: the link's own back-off (session_backoff) in 1,000 simulated agents whose broker restarts.
+/* backoff.c - when a fleet comes back: the link's own back-off (session_backoff) in 1,000 simulated
+ * agents whose broker restarts.
  *
- * Simulated time; each agent has its own schedule, as link.c would: session lost, wait, attempt, and while the broker is down
- * an attempt fails at once. Printed: attempts per second as a histogram, what full jitter leads to expect, and the first
- * second against a fleet without jitter. Checked: each wait is uniform below its limit (Kolmogorov-Smirnov, a false alarm in
- * a million), nobody comes later than the limits allow, and the peak stays near its expectation. */
+ * Simulated time; each agent has its own schedule, as link.c would: session lost, wait, attempt,
+ * and while the broker is down an attempt fails at once. Printed: attempts per second as a
+ * histogram, what full jitter leads to expect, and the first second against a fleet without jitter.
+ * Checked: each wait is uniform below its limit (Kolmogorov-Smirnov, a false alarm in a million),
+ * nobody comes later than the limits allow, and the peak stays near its expectation. */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,7 +34,8 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Largest distance between the distribution of n samples in [0, 1) and the uniform one, times sqrt(n). */
+/* Largest distance between the distribution of n samples in [0, 1) and the uniform one, times
+ * sqrt(n). */
 static double kolmogorov_smirnov(double *samples, int n)
 {
     double d = 0;
@@ -57,7 +60,9 @@ static void check_uniform(void)
         worst = d > worst ? d : worst;
         limit = limit * 2 > MAX_MS ? MAX_MS : limit * 2;
     }
-    printf("distance from the uniform distribution, times sqrt(n): at most %.2f in 12 steps of the limit\n", worst);
+    printf("distance from the uniform distribution, times sqrt(n): at most %.2f in 12 steps of the "
+           "limit\n",
+           worst);
     check(worst < KS_LIMIT, "every wait is uniform between 0 and its limit (full jitter)");
 }
 
@@ -107,13 +112,15 @@ static void print_histogram(const struct fleet *f, int down_s)
             attempts += f->attempts[i];
             sessions += f->sessions[i];
         }
-        printf("%4d-%-4d  %8d %8d %.*s\n", s, s + width - 1, attempts, sessions, attempts / (5 * width),
+        printf("%4d-%-4d  %8d %8d %.*s\n", s, s + width - 1, attempts, sessions,
+               attempts / (5 * width),
                "################################################################################"
                "################################################################################");
     }
 }
 
-/* Sessions in the busiest second behind the return, averaged over many fleets: what is to be expected. */
+/* Sessions in the busiest second behind the return, averaged over many fleets: what is to be
+ * expected. */
 static double expected_peak(int64_t down_ms)
 {
     static struct fleet f;
@@ -137,13 +144,18 @@ int main(void)
         printf("\nbroker away for %d s, one broker configured\n", downs[i]);
         print_histogram(&f, downs[i]);
         const double expected = expected_peak(downs[i] * 1000);
-        snprintf(text, sizeof text, "busiest second: %d sessions (expected %.0f; without jitter %d), last one at %.1f s",
-                 peak(f.sessions, 0), expected, peak(without.sessions, 0), f.last_s);
-        check(peak(f.sessions, 0) < expected * 1.5 + 20 && peak(without.sessions, 0) == AGENTS, text);
-        check(f.last_s <= downs[i] + MAX_MS / 1e3 + 1, "nobody comes later than one longest wait after the return");
+        snprintf(
+            text, sizeof text,
+            "busiest second: %d sessions (expected %.0f; without jitter %d), last one at %.1f s",
+            peak(f.sessions, 0), expected, peak(without.sessions, 0), f.last_s);
+        check(peak(f.sessions, 0) < expected * 1.5 + 20 && peak(without.sessions, 0) == AGENTS,
+              text);
+        check(f.last_s <= downs[i] + MAX_MS / 1e3 + 1,
+              "nobody comes later than one longest wait after the return");
     }
     run(&f, 0, 2, 1);
-    snprintf(text, sizeof text, "two brokers, the second is there: all %d have moved within %.2f s", AGENTS, f.last_s);
+    snprintf(text, sizeof text, "two brokers, the second is there: all %d have moved within %.2f s",
+             AGENTS, f.last_s);
     check(f.last_s <= 1.01, text);
     return failed;
 }
