@@ -196,10 +196,11 @@ static struct routine *routine_of(struct meter *m, const struct detector_run *ru
 /* Times of an earlier life, by its own count, become those of this one. */
 static void shift(struct saved *s, int64_t offset_ms)
 {
-    const int64_t by = s->offset_ms - offset_ms;
-    s->detector.last_ms += by;
-    s->detector.since_ms += by;
-    s->detector.start_ms += by;
+    /* Bytes that were read back may hold any number: no overflow. */
+    const uint64_t by = (uint64_t)s->offset_ms - (uint64_t)offset_ms;
+    int64_t *times[] = {&s->detector.last_ms, &s->detector.since_ms, &s->detector.start_ms};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
+        *times[i] = (int64_t)((uint64_t)*times[i] + by);
     s->offset_ms = offset_ms;
 }
 

@@ -90,7 +90,7 @@ class Net:
     def clear(self):
         for ns in (self.gw, self.hub):
             sh(f"ip netns exec {ns} nft 'flush chain inet t i; flush chain inet t o'")
-            sh(f"ip -n {ns} qdisc del dev v0 root", ok=True)
+            sh(f"ip netns exec {ns} tc qdisc del dev v0 root", ok=True)
 
     def close(self):
         self.stopping = True
