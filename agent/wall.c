@@ -14,6 +14,7 @@
 #include "agent/log.h"
 #include "storage/history.h"
 #include "storage/outbox.h"
+#include "storage/places.h"
 
 #define HOUR_MS INT64_C(3600000)
 #define FAR_MS                                                                                     \
@@ -237,7 +238,8 @@ static int collect_run(void *context, const struct history_run *run)
 static int correct_runs(struct correction *c, int64_t from_ms, int64_t to_ms)
 {
     struct runs *r = calloc(1, sizeof *r);
-    int rc = r ? 0 : -ENOMEM;
+    int rc = r ? places_shift_runs(c->store, from_ms, to_ms, c->delta_ms) : -ENOMEM;
+    rc = rc > 0 ? 0 : rc;
     for (int n = 1; rc == 0 && n > 0;) {
         r->count = 0;
         n = history_list(c->store, from_ms, to_ms, NULL, NULL, RUNS_AT_ONCE, collect_run, r);

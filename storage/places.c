@@ -174,6 +174,23 @@ int places_move_runs(struct store *s, const char *meter, uint32_t from, uint32_t
     return rc < 0 ? rc : moved;
 }
 
+int places_shift_runs(struct store *s, int64_t from_ms, int64_t to_ms, int64_t by_ms)
+{
+    int shifted = 0, rc = store_enter(s);
+    if (rc == 0) {
+        sqlite3_stmt *q = store_statement(s, PLACES_SHIFT_RUNS,
+                                          "UPDATE OR REPLACE place_run SET start_ms = start_ms + ?3"
+                                          " WHERE start_ms >= ?1 AND start_ms < ?2");
+        sqlite3_bind_int64(q, 1, from_ms);
+        sqlite3_bind_int64(q, 2, to_ms);
+        sqlite3_bind_int64(q, 3, by_ms);
+        rc = store_step(s, q, "shift runs of loads");
+        shifted = rc == 0 ? sqlite3_changes(s->db) : 0;
+    }
+    rc = store_leave(s, rc);
+    return rc < 0 ? rc : shifted;
+}
+
 /* --- habits --- */
 
 int places_get_habit(struct store *s, const char *meter, const char *appliance, void *data,

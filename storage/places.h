@@ -43,6 +43,10 @@ int places_runs_of(struct store *s, const char *meter, uint32_t number, int64_t 
 /* A load became part of another one. Returns the number of runs or -errno. */
 int places_move_runs(struct store *s, const char *meter, uint32_t from, uint32_t to);
 
+/* Runs that began in [from_ms, to_ms) get another time, as those of the history did: the clock was
+ * not known then. Returns how many, or -errno. */
+int places_shift_runs(struct store *s, int64_t from_ms, int64_t to_ms, int64_t by_ms);
+
 /* Habits by appliance ("" is the meter's own block). -ENOSPC: no room for a new one. */
 int places_get_habit(struct store *s, const char *meter, const char *appliance, void *data,
                      size_t size);

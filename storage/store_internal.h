@@ -92,6 +92,7 @@ enum store_statement_id { /* one slot of the cache each */
                           PLACES_GET_RUN,
                           PLACES_RUNS_OF,
                           PLACES_MOVE_RUNS,
+                          PLACES_SHIFT_RUNS,
                           PLACES_GET_HABIT,
                           PLACES_PUT_HABIT,
                           PLACES_FORGET_HABIT,

@@ -58,6 +58,10 @@ static void keeps_runs(void **state)
     assert_int_equal(places_trim(s, 30, 100), 10);
     assert_int_equal(places_get_run(s, "a", 981, &run), -ENOENT);
     assert_int_equal(places_get_run(s, "b", 1000, &run), 0);
+    assert_int_equal(places_shift_runs(s, 995, 999, 1000000), 8); /* 995 to 998 of both meters */
+    assert_int_equal(places_get_run(s, "b", 1000995, &run), 0);
+    assert_int_equal(places_get_run(s, "b", 995, &run), -ENOENT);
+    assert_int_equal(places_get_run(s, "b", 999, &run), 0);
     run.bytes = PLACES_RUN_BYTES + 1;
     assert_int_equal(places_put_run(s, "a", &run), -EINVAL);
     store_close(s);
