@@ -371,6 +371,17 @@ static void complain(struct loader *l, const char *section, const char *name, si
         fail(l, -EINVAL, 0, 0, "[%s] %s: %s", title, name, text);
 }
 
+/* Three names separated by blanks become three separated by line ends. */
+static int split_columns(char *text)
+{
+    char names[3][128], more;
+    if (sscanf(text, "%79s %79s %79s %c", names[0], names[1], names[2], &more) != 3)
+        return -EINVAL;
+    snprintf(text, sizeof((struct config_meter *)0)->columns, "%s\n%s\n%s", names[0], names[1],
+             names[2]);
+    return 0;
+}
+
 static void check_meter(struct loader *l, size_t i)
 {
     struct config_meter *m = &l->config->meters[i];
@@ -406,7 +417,9 @@ static void check_meter(struct loader *l, size_t i)
     m->machine.gap_ms = m->meter.max_gap_ms;
     m->machine.live = s->type == SOURCE_STDIN;
     s->files = m->files[0] ? m->files : NULL;
-    s->column = m->column[0] ? m->column : NULL;
+    if (m->columns[0] && (m->column[0] || split_columns(m->columns) < 0))
+        complain(l, "meter", "columns", i, "expected three names, and no column beside them");
+    s->column = m->columns[0] ? m->columns : m->column[0] ? m->column : NULL;
     s->appliance = m->appliance[0] ? m->appliance : NULL;
     s->truth = m->truth[0] ? m->truth : NULL;
 }

@@ -30,6 +30,7 @@ struct config_meter {
     char states[64];          /* as written; machine has it */
     char record[CONFIG_TEXT]; /* folder of recordings; "": none */
     int64_t record_days;
+    char columns[256]; /* of three phases, separated by blanks, then by line ends */
 };
 
 struct config_broker {

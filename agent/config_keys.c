@@ -68,6 +68,8 @@ const struct config_key config_keys[] = {
     {"meter", "record_days", CONFIG_COUNT, METER(record_days), "30", 1, 3650, NULL, CONFIG_ANY, "day files kept, the oldest are removed"},
     {"meter", "files", CONFIG_STRING, METER(files), NULL, 0, 0, NULL, CONFIG_REPLAY, "files, folders or globs, separated by blanks; required"},
     {"meter", "column", CONFIG_STRING, METER(column), NULL, 0, 0, NULL, CONFIG_REPLAY, "power column of plain CSV"},
+    {"meter", "columns", CONFIG_STRING, METER(columns), NULL, 0, 0, NULL, CONFIG_REPLAY, "the three power columns of a three-phase meter, separated by blanks, instead of column"},
+    {"meter", "phases", CONFIG_CHOICE, METER(source.phases), "1", 0, 0, "1=0 3=1", CONFIG_STDIN | CONFIG_SIM, "3: a three-phase meter, lines are L1,L2,L3 or time,L1,L2,L3"},
     {"meter", "loop", CONFIG_CHOICE, METER(source.loop), "no", 0, 0, NO_YES, CONFIG_REPLAY, "begin again at the end"},
     {"meter", "rebase", CONFIG_CHOICE, METER(source.rebase), "no", 0, 0, NO_YES, CONFIG_REPLAY | CONFIG_SIM, "shift times so that the first reading is now"},
     {"meter", "speed", CONFIG_SPEED, METER(source.speed), "1", 0.001, 1e6, NULL, CONFIG_REPLAY | CONFIG_SIM, "times real time, or max"},
@@ -108,8 +110,9 @@ void config_keys_print(FILE *out)
         section = k->section;
         fprintf(out, "  %-14s %-15s %s", k->name, k->fallback ? k->fallback : "-", k->help);
         if (k->types && k->types != CONFIG_ANY)
-            fprintf(out, " (%s%s%s)", k->types & CONFIG_REPLAY ? "replay" : "",
-                    k->types == (CONFIG_REPLAY | CONFIG_SIM) ? ", " : "",
+            fprintf(out, " (%s%s%s%s)", k->types & CONFIG_REPLAY ? "replay" : "",
+                    k->types & CONFIG_STDIN ? "stdin" : "",
+                    k->types & CONFIG_SIM && k->types != CONFIG_SIM ? ", " : "",
                     k->types & CONFIG_SIM ? "sim" : "");
         fputc('\n', out);
     }

@@ -34,7 +34,9 @@ struct event {
     int64_t end_ms;           /* off; running: so far */
     double energy_wh, peak_w; /* of the run so far */
     double up_w, down_w;      /* off: first and last step of the run, positive; 0: not known */
-    char end_reason[16];      /* off: "off", "gap", "stop" */
+    double
+        phases_w[3]; /* off, of a three-phase meter: mean of each, power_w is their sum; else 0 */
+    char end_reason[16]; /* off: "off", "gap", "stop" */
 };
 
 enum alert_severity { ALERT_INFO = 1, ALERT_WARNING = 2, ALERT_CRITICAL = 3 };

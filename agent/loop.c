@@ -91,6 +91,9 @@ static void read_meter(struct agent *a, struct agent_meter *m)
             }
             m->last_ms = r.t_ms;
             m->last_mono_ms = mono;
+            float phases[3];
+            if (source_phases(m->source, phases))
+                meter_set_phases(m->meter, phases);
             /* Backward and impossible readings are counted by the meter. */
             if (meter_reading(m->meter, r.t_ms, r.watts) == 0)
                 keep_reading(a, m, &r);

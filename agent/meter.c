@@ -22,7 +22,7 @@
 #include "agent/mains.h"
 #include "agent/meter_impl.h"
 
-#define SAVED_MAGIC 0x6d747232u /* "mtr2" */
+#define SAVED_MAGIC 0x6d747233u /* "mtr3" */
 #define PEAK_FACTOR 1.3         /* of the usual power, when no peak is configured */
 
 struct saved {
@@ -34,6 +34,7 @@ struct saved {
     struct identify identify;
     struct anomaly anomaly;
     struct hours hours;
+    double phase_wms[3], phase_w[3]; /* of the run so far; of the last reading */
     char load[EVENT_NAME_BYTES]; /* name under which the circuit's load is learned; "": none yet */
 };
 static_assert(sizeof(struct saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
@@ -47,6 +48,7 @@ struct meter {
     struct outcome_sink sink;
     struct meter_memory memory;
     struct meter_window window;
+    float phases[3]; /* of the next reading */
     struct saved saved;
     enum event_quality quality;   /* of times that go out now */
     int64_t prime_ms;             /* readings up to this time only prime; INT64_MIN: none */
@@ -204,6 +206,14 @@ static void shift(struct saved *s, int64_t offset_ms)
     s->offset_ms = offset_ms;
 }
 
+static int phases_sound(const struct saved *s)
+{
+    int good = 1;
+    for (int i = 0; i < 3; i++)
+        good = good && isfinite(s->phase_wms[i]) && isfinite(s->phase_w[i]);
+    return good;
+}
+
 /* Takes saved bytes over when they are sound. 0 or -EBADMSG. */
 static int load_saved(struct meter *m, const void *state, int state_bytes)
 {
@@ -213,7 +223,7 @@ static int load_saved(struct meter *m, const void *state, int state_bytes)
     memcpy(&s, state, sizeof(s));
     if (s.magic != SAVED_MAGIC || s.size != sizeof(s) || detector_check(&s.detector) ||
         identify_check(&s.identify) || anomaly_check(&s.anomaly) || hours_check(&s.hours) ||
-        !memchr(s.load, 0, sizeof(s.load)))
+        !memchr(s.load, 0, sizeof(s.load)) || !phases_sound(&s))
         return -EBADMSG;
     uint32_t meter = m->saved.anomaly.meter;
     shift(&s, m->saved.offset_ms);
@@ -308,6 +318,14 @@ static struct alert *alert_room(struct meter *m)
     return &m->shared->outcome.alerts[m->shared->outcome.alert_count];
 }
 
+/* The run's mean power among the phases, as they shared its energy. */
+static void share_phases(const struct meter *m, struct event *e)
+{
+    const double *wms = m->saved.phase_wms, sum = wms[0] + wms[1] + wms[2];
+    for (int i = 0; i < 3 && sum > 0; i++)
+        e->phases_w[i] = e->power_w * wms[i] / sum;
+}
+
 static void add_event(struct meter *m, enum event_type type, const struct detector_run *run)
 {
     struct outcome *o = &m->shared->outcome;
@@ -330,6 +348,7 @@ static void add_event(struct meter *m, enum event_type type, const struct detect
     if (type == EVENT_OFF) {
         e->end_ms = run->end_ms;
         snprintf(e->end_reason, sizeof(e->end_reason), "%s", run->reason);
+        share_phases(m, e);
     }
 }
 
@@ -388,6 +407,25 @@ static void pass(struct meter *m, int64_t t_ms)
         m->shared->outcome.alert_count +=
             anomaly_silent(&m->saved.anomaly, d->last_ms + m->saved.offset_ms, m->config.silence_ms,
                            alert_room(m));
+}
+
+/* The phases' last powers held until t_ms, while the load is on. */
+static void hold_phases(struct meter *m, int64_t t_ms)
+{
+    const struct detector *d = &m->saved.detector;
+    const int64_t ms = d->started ? t_ms - d->last_ms : 0;
+    for (int i = 0; i < 3; i++) {
+        if (!d->on)
+            m->saved.phase_wms[i] = 0;
+        else if (ms <= m->config.max_gap_ms)
+            m->saved.phase_wms[i] += m->saved.phase_w[i] * (double)ms;
+        m->saved.phase_w[i] = (double)m->phases[i];
+    }
+}
+
+void meter_set_phases(struct meter *m, const float watts[3])
+{
+    memcpy(m->phases, watts, sizeof(m->phases));
 }
 
 static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
@@ -497,6 +535,7 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
         watts = d->started ? (float)d->last_w : 0;
     m->saved.repeats = d->started && d->last_ms == t_ms ? m->saved.repeats + 1 : 1;
     int renamed = look(m, t_ms, watts, 0);
+    hold_phases(m, t_ms);
     detect(m, t_ms, watts, renamed);
     m->hours_due |= hours_add(&m->saved.hours, wall_ms, (double)watts, d->on, peak_power(m),
                               m->config.max_gap_ms);

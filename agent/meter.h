@@ -71,6 +71,10 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
  * that was set: the run ends ("gap") and time begins anew. */
 int meter_reading(struct meter *m, int64_t t_ms, float watts);
 
+/* The phases of the next reading, of a three-phase meter: their shares go into the run's figures.
+ */
+void meter_set_phases(struct meter *m, const float watts[3]);
+
 /* For a live meter whose readings are counted by the monotonic clock: what is added to its times
  * when they go out, and how good they are then. The clock may be set while a run lasts: its length
  * stays right, and so do the stamps of what follows. */

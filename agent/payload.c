@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,23 @@ static double within(double value, double low, double high)
     return value > low ? (value < high ? value : high) : low; /* NaN becomes low */
 }
 
+/* Means of the phases, and how far the one that is farthest from their mean is away, as a share. */
+static int add_phases(cJSON *o, const double *watts, double mean)
+{
+    double far = 0;
+    int rc = 0;
+    cJSON *list = o ? cJSON_AddArrayToObject(o, "phases") : NULL;
+    for (int i = 0; i < 3; i++) {
+        cJSON *item = cJSON_CreateNumber(round(watts[i] * WATTS) / WATTS);
+        far = fmax(far, fabs(watts[i] - mean) / mean);
+        if (!list || !item || !cJSON_AddItemToArray(list, item)) {
+            cJSON_Delete(item);
+            rc = -ENOMEM;
+        }
+    }
+    return rc | json_number(o, "imbalance", far, 1000);
+}
+
 char *payload_event(const char *meter, const struct event *e, int64_t run)
 {
     static const char *const types[] = {"on", "off", "identified", "running"};
@@ -46,6 +64,9 @@ char *payload_event(const char *meter, const struct event *e, int64_t run)
                           SECONDS);
         rc |= json_number(o, "energy", e->energy_wh, WATT_HOURS);
         rc |= json_number(o, "peak", e->peak_w, WATTS);
+        const double *w = e->phases_w, sum = w[0] + w[1] + w[2];
+        if (sum > 0)
+            rc |= add_phases(o, w, sum / 3);
     }
     if (e->type == EVENT_OFF)
         rc |= json_text(o, "end_reason", e->end_reason[0] ? e->end_reason : "off");

@@ -24,6 +24,7 @@ int source_create(const struct source_config *config, struct source **out, char 
     }
     s->speed = config->speed;
     s->rebase = config->rebase;
+    s->three = config->phases;
     s->resume_ms = INT64_MIN;
     int rc = -EINVAL;
     switch (config->type) {
@@ -118,8 +119,15 @@ int source_next(struct source *s, int64_t mono_ms, int64_t now_ms, struct trace_
     if (paced && due(s) > mono_ms)
         return 0;
     *out = s->next;
+    memcpy(s->phases, s->next_phases, sizeof s->phases);
     s->has_next = 0;
     return 1;
+}
+
+int source_phases(const struct source *s, float out[3])
+{
+    memcpy(out, s->phases, sizeof s->phases);
+    return s->phased;
 }
 
 const char *source_error(const struct source *s)

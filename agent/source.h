@@ -17,7 +17,7 @@ struct source_config {
     /* replay: paths, folders (their *.csv) or globs, blank-separated; read in the order of the
      * dates in their names (tracebase) when all have one, else in name order */
     const char *files;
-    const char *column;    /* replay of plain CSV; NULL: default */
+    const char *column; /* replay of plain CSV, or three, separated by line ends; NULL: default */
     const char *appliance; /* sim: which appliance this meter's circuit carries; several, separated
                             * by blanks: their sum and a base load */
     /* sim: CSV file for the ground truth (appliance,start_ms,end_ms,energy_wh), NULL: none */
@@ -28,6 +28,7 @@ struct source_config {
     uint64_t seed;    /* sim */
     int64_t start_ms; /* sim: time of the first reading; 0: now */
     int64_t days;     /* sim: 0 = endless */
+    int phases;       /* three phases: of stdin and sim; of replay see column */
 };
 
 struct source;
@@ -48,6 +49,8 @@ int64_t source_due(const struct source *s);
  * without one). 1: *out; 0: none due; -ENODATA: ended; -EBADMSG: unusable input, source_error says
  * what and where, call again. */
 int source_next(struct source *s, int64_t mono_ms, int64_t now_ms, struct trace_reading *out);
+/* The phases of the reading that source_next handed out last: 1, or 0 when it has none. */
+int source_phases(const struct source *s, float out[3]);
 const char *source_error(const struct source *s);
 
 /* Readings with times up to t_ms were consumed in an earlier life: they still come out (the

@@ -37,6 +37,8 @@ struct source {
     int64_t anchor_ms, anchor_mono;
     int has_next, ended;
     struct trace_reading next;
+    int phased, three;               /* three: of stdin and sim */
+    float next_phases[3], phases[3]; /* of next, and of what was handed out last */
     char error[SOURCE_ERROR_BYTES];
 };
 

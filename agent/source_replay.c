@@ -193,6 +193,7 @@ static int replay_pull(struct source *s, int64_t now_ms, struct trace_reading *o
         int rc = trace_next(r->trace, &reading);
         if (rc == 1) {
             reading.t_ms += r->shift_ms;
+            s->phased = trace_phases(r->trace, s->next_phases);
             *out = reading;
             if (!note_time(r, reading.t_ms))
                 return 1;

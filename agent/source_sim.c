@@ -168,6 +168,10 @@ static int sim_pull(struct source *s, int64_t now_ms, struct trace_reading *out)
         m->held = *out;
         return -EBADMSG;
     }
+    static const float shares[3] = {0.5f, 0.3f, 0.2f};
+    s->phased = s->three;
+    for (int i = 0; i < 3 && s->three; i++)
+        s->next_phases[i] = shares[i] * out->watts;
     return out->t_ms < m->end_ms ? 1 : -ENODATA;
 }
 

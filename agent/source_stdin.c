@@ -65,8 +65,13 @@ static int take_line(struct source *s, struct lines *l, char *text, size_t n, in
     if (!text[strspn(text, " \t")])
         return 0;
     char why[256] = "";
-    if (trace_parse_reading(text, now_ms, out, why, sizeof(why)) == 0)
+    if (s->three) {
+        s->phased = 1;
+        if (trace_parse_phases(text, now_ms, out, s->next_phases, why, sizeof(why)) == 0)
+            return 1;
+    } else if (trace_parse_reading(text, now_ms, out, why, sizeof(why)) == 0) {
         return 1;
+    }
     return line_error(s, l, why);
 }
 

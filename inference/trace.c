@@ -22,7 +22,10 @@ struct trace {
     char *path;
     enum trace_format format;
     unsigned time_column, power_column; /* CSV */
-    char separator;                     /* CSV */
+    unsigned phase_columns[2];          /* the others of three; power_column is the first */
+    int phased;
+    float phases[3];
+    char separator;    /* CSV */
     int eof, overlong; /* overlong: in the middle of a line that is being skipped */
     size_t begin, end; /* unread bytes in buffer */
     struct trace_stats stats;
@@ -151,6 +154,16 @@ static int find_field(const struct line *line, char separator, unsigned index, s
     return 0;
 }
 
+/* Watts of a column. */
+static int parse_column(const struct trace *t, const struct line *line, unsigned column, float *out)
+{
+    struct line field;
+    if (find_field(line, t->separator, column, &field) < 0)
+        return -EBADMSG;
+    const char *p = field.text;
+    return trace_text_watts(&p, field.end, out) < 0 || p != field.end ? -EBADMSG : 0;
+}
+
 static int parse_csv(const struct trace *t, const struct line *line, struct trace_reading *out)
 {
     struct line field;
@@ -159,10 +172,25 @@ static int parse_csv(const struct trace *t, const struct line *line, struct trac
     const char *p = field.text;
     if (trace_text_time(&p, field.end, &out->t_ms) < 0 || p != field.end)
         return -EBADMSG;
-    if (find_field(line, t->separator, t->power_column, &field) < 0)
-        return -EBADMSG;
-    p = field.text;
-    return trace_text_watts(&p, field.end, &out->watts) < 0 || p != field.end ? -EBADMSG : 0;
+    return parse_column(t, line, t->power_column, &out->watts);
+}
+
+/* The phases of a line whose first phase is in out already, which becomes the sum. */
+static int parse_phases(struct trace *t, const struct line *line, struct trace_reading *out)
+{
+    t->phases[0] = out->watts;
+    for (int i = 0; i < 2; i++)
+        if (parse_column(t, line, t->phase_columns[i], &t->phases[i + 1]) < 0)
+            return -EBADMSG;
+    out->watts = t->phases[0] + t->phases[1] + t->phases[2];
+    return 0;
+}
+
+int trace_phases(const struct trace *t, float out[3])
+{
+    if (t->phased)
+        memcpy(out, t->phases, sizeof t->phases);
+    return t->phased;
 }
 
 static void explain_bad_line(struct trace *t, const struct line *line)
@@ -193,8 +221,10 @@ int trace_next(struct trace *t, struct trace_reading *out)
             break;
         t->stats.empty++;
     }
-    if (line.overlong || (t->format == TRACE_TRACEBASE ? parse_tracebase(&line, out)
-                                                       : parse_csv(t, &line, out)) < 0) {
+    if (line.overlong ||
+        (t->format == TRACE_TRACEBASE ? parse_tracebase(&line, out) : parse_csv(t, &line, out)) <
+            0 ||
+        (t->phased && parse_phases(t, &line, out) < 0)) {
         t->stats.bad++;
         explain_bad_line(t, &line);
         return -EBADMSG;
@@ -224,6 +254,30 @@ static int find_column(const struct line *header, char separator, const char *co
         }
     }
     return -1;
+}
+
+static int choose_columns(struct trace *t, const struct line *line, const char *column);
+
+/* The same for three columns, their names separated by line ends. */
+static int choose_phases(struct trace *t, const struct line *line, const char *columns)
+{
+    char names[3][128];
+    if (sscanf(columns, "%127[^\n]\n%127[^\n]\n%127[^\n]", names[0], names[1], names[2]) != 3) {
+        set_error(t, "expected three power columns");
+        return -EBADMSG;
+    }
+    const int rc = choose_columns(t, line, names[0]);
+    for (int i = 0; i < 2 && rc == 1; i++) {
+        const char *const asked[] = {names[i + 1], NULL};
+        const int found = find_column(line, t->separator, asked);
+        if (found < 0 || (unsigned)found == t->time_column) {
+            set_error(t, "no power column \"%s\" in the header", names[i + 1]);
+            return -EBADMSG;
+        }
+        t->phase_columns[i] = (unsigned)found;
+    }
+    t->phased = rc == 1;
+    return rc;
 }
 
 /* Decides which columns carry time and power. The line is the first of the file that is not blank.
@@ -323,7 +377,8 @@ static int detect(struct trace *t, enum trace_format wanted, const char *column)
         explain_bad_line(t, &line);
         return -EBADMSG;
     }
-    rc = choose_columns(t, &line, column);
+    rc = column && strchr(column, '\n') ? choose_phases(t, &line, column)
+                                        : choose_columns(t, &line, column);
     if (rc == 0) { /* give the reading back */
         t->begin = (size_t)(line.text - t->buffer);
         t->stats.lines--;

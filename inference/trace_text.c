@@ -361,3 +361,41 @@ int trace_parse_name(const char *path, struct trace_name *out)
     }
     return -EBADMSG;
 }
+
+int trace_parse_phases(const char *line, int64_t now_ms, struct trace_reading *out, float phases[3],
+                       char *why, size_t why_size)
+{
+    const char *fields[4], *ends[4], *p = line, *end = line + strnlen(line, TRACE_LINE_BYTES + 1u);
+    int count = 0, good = end - line <= TRACE_LINE_BYTES;
+    for (int more = good; more; count++) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        if (count == 4) {
+            good = more = 0;
+            break;
+        }
+        fields[count] = p;
+        ends[count] = comma ? comma : end;
+        trace_text_trim(&fields[count], &ends[count]);
+        more = comma != NULL;
+        p = comma ? comma + 1 : end;
+    }
+    good = good && count >= 3;
+    out->t_ms = now_ms;
+    if (good && count == 4)
+        good = trace_text_time(&fields[0], ends[0], &out->t_ms) == 0 && fields[0] == ends[0];
+    for (int i = 0; i < 3 && good; i++) {
+        const int f = count - 3 + i;
+        good = trace_text_watts(&fields[f], ends[f], &phases[i]) == 0 && fields[f] == ends[f];
+    }
+    if (good) {
+        out->watts = phases[0] + phases[1] + phases[2];
+        return 0;
+    }
+    if (why && why_size > 0) {
+        char shown[80];
+        trace_text_show(line, end, shown, sizeof shown);
+        snprintf(why, why_size,
+                 "expected \"L1,L2,L3\" or \"time,L1,L2,L3\" within 10 MW, found \"%s\"", shown);
+    }
+    return -EBADMSG;
+}
