@@ -124,7 +124,7 @@ static int connect_file(struct store *s)
     if (sqlite3_exec(s->db, setup, NULL, NULL, NULL) != SQLITE_OK ||
         (!s->readonly && sqlite3_exec(s->db, writer, NULL, NULL, NULL) != SQLITE_OK))
         return store_fail(s, "prepare the connection");
-    return 0;
+    return store_arm(s);
 }
 
 /* Two owners would take the session from each other, and messages with it. */

@@ -159,6 +159,10 @@ sqlite3_stmt *store_rollback_statement(struct store *s);
 int store_step(struct store *s, sqlite3_stmt *statement, const char *what);
 void store_done(sqlite3_stmt *statement);
 
+/* For a connection that has just been opened: store_commit and store_leave tell by this whether
+ * what failed was rolled back. Without it a failed commit counts as done. */
+int store_arm(struct store *s);
+
 /* Begins and ends a write section, see above. -EROFS on a reader. */
 int store_enter(struct store *s);
 int store_leave(struct store *s, int rc);

@@ -54,6 +54,12 @@ static void note_rollback(void *context)
     s->rolled_back = 1;
 }
 
+int store_arm(struct store *s)
+{
+    sqlite3_rollback_hook(s->db, note_rollback, s);
+    return store_rollback_statement(s) == NULL ? store_fail(s, "prepare the connection") : 0;
+}
+
 static void disconnect(struct store *s, int keep_log)
 {
     for (int i = 0; i < STORE_STATEMENTS; i++) {
@@ -97,10 +103,7 @@ static int connect_database(struct store *s)
         return store_fail(s, "prepare the connection");
     if (!s->readonly && !s->building)
         sqlite3_wal_hook(s->db, count_checkpoint, s);
-    sqlite3_rollback_hook(s->db, note_rollback, s);
-    if (store_rollback_statement(s) == NULL)
-        return store_fail(s, "prepare the connection");
-    return 0;
+    return store_arm(s);
 }
 
 static int side_name(const struct store *s, const char *suffix, char *out, size_t size)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -483,7 +484,8 @@ int consume_run(struct session *session, const struct consume_options *o)
     c->printed_kept = c->printed;
     if (code == CLI_DONE) {
         session_catch_signals();
-        print_new(c); /* committed before, and perhaps not printed */
+        signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a full disk, not the end */
+        print_new(c);             /* committed before, and perhaps not printed */
         open_link(c);
         code = c->stop ? CLI_FAILED : loop(c);
         if (!o->json && c->ever_up)
