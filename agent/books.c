@@ -51,6 +51,14 @@ void books_settle(struct books *b, int part, double energy_wh)
         b->unknown_wh += energy_wh;
 }
 
+double books_claim(struct books *b, double energy_wh)
+{
+    energy_wh = fmax(0, fmin(energy_wh, b->unknown_wh));
+    b->unknown_wh -= energy_wh;
+    b->open_wh += energy_wh;
+    return energy_wh;
+}
+
 int books_check(const struct books *b)
 {
     int good = isfinite(b->total_wh) && isfinite(b->base_wh) && isfinite(b->unknown_wh) &&

@@ -30,6 +30,9 @@ float books_moment(struct books *b, int64_t dt_ms, float watts, float *watts_of,
  * run) unknown. */
 void books_settle(struct books *b, int part, double energy_wh);
 
+/* Energy that was unknown belongs to a run after all, not settled yet: how much of it there was. */
+double books_claim(struct books *b, double energy_wh);
+
 /* Whether bytes that were read back can be these: 0 or -EBADMSG. */
 int books_check(const struct books *b);
 

@@ -257,6 +257,7 @@ static int take_model(struct mains *m)
                                     .period_ms = model->period_ms,
                                     .report_ms = m->config.report_ms,
                                     .edges = &m->saved.ring,
+                                    .decode = &m->saved.decode,
                                     .tell = {m, tell_run, tell_load},
                                     .watts = world_watts};
     return fresh;

@@ -259,6 +259,15 @@ int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *ru
     return 1;
 }
 
+float mains_decode_most(const struct mains_decode *d, int c, int64_t from_ms, int64_t to_ms)
+{
+    float most = -1;
+    for (int i = 0; i < MAINS_DEPTH; i++)
+        if (d->frame_ms[i] >= from_ms && d->frame_ms[i] <= to_ms)
+            most = fmaxf(most, (float)d->p[i][c] / 255);
+    return most;
+}
+
 /* ---- bytes that were read back ---- */
 
 int mains_ring_check(const struct mains_ring *r)

@@ -74,6 +74,10 @@ struct mains_frame { /* a decision */
 
 void mains_decode_init(struct mains_decode *d, int classes, int depth);
 
+/* The largest probability of class c in the frames from from_ms to to_ms that are still kept; -1:
+ * none. */
+float mains_decode_most(const struct mains_decode *d, int c, int64_t from_ms, int64_t to_ms);
+
 /* Forgets the frames, not what was learned of the place. */
 void mains_decode_restart(struct mains_decode *d);
 

@@ -30,7 +30,9 @@ struct mains_rule {
     float evidence_s;        /* results of the network within this time are one observation */
     float change;            /* cost of switching, in natural logarithms of odds */
     float no_edge;           /* more of it where no edge fits */
-    int32_t group;           /* of one group, not 0, only one runs unless both are clear */
+    int32_t block_s; /* a step up and its step down no further apart are a run if the network does
+                      * not object; 0: never */
+    int32_t group;   /* of one group, not 0, only one runs unless both are clear */
 };
 
 /* Never NULL. */

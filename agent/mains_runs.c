@@ -15,9 +15,11 @@
 #define OPEN_MS 600000   /* a load that lasts longer is told before it ends */
 #define SAME_SHARE 0.25f /* steps up and down of a pulse differ by less */
 #define LOAD_SHARE 0.12f /* and those of an unexplained load */
-#define USUAL_SHARE 0.15f /* pace at which usual_w is learned */
-#define MOST_MS 86400000  /* nobody is that far behind */
-#define OPEN_TOLD 1       /* mains_edge.pad: told as an open load */
+#define BLOCK_P 0.15f    /* what the network must think of a block at least */
+#define BLOCK_NEAR_MS 16000 /* frames so far from it speak of it, too */
+#define USUAL_SHARE 0.15f   /* pace at which usual_w is learned */
+#define MOST_MS 86400000    /* nobody is that far behind */
+#define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
 
 void mains_runs_init(struct mains_runs *r)
 {
@@ -304,6 +306,54 @@ static void tell_load(const struct mains_world *w, int up, int down)
         w->tell.load(w->tell.context, &l);
 }
 
+/* The pulse that a step up and its step down are by size and length, when the network thinks of it
+ * at all; -1: none. */
+static int block_class(const struct mains_world *w, int up, int down)
+{
+    int best = -1;
+    float most = BLOCK_P, step = w->edges->edges[up].step_w;
+    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
+    for (int c = 0; c < w->classes; c++) {
+        const struct mains_rule *rule = w->rules[c];
+        if (to - from > (int64_t)rule->block_s * 1000 || to - from < (int64_t)rule->run_s * 1000 ||
+            step < rule->step_min_w || step > rule->step_max_w)
+            continue;
+        float p = mains_decode_most(w->decode, c, from - BLOCK_NEAR_MS, to + BLOCK_NEAR_MS);
+        if (p > most) {
+            most = p;
+            best = c;
+        }
+    }
+    return best;
+}
+
+/* What was booked as unknown was a run, or belongs to one that pauses. */
+static int adopt_block(struct mains_runs *r, const struct mains_world *w, int up, int down)
+{
+    const int c = block_class(w, up, down);
+    struct mains_run *run = c < 0 ? NULL : &r->runs[c];
+    if (!run || run->phase == MAINS_ON)
+        return 0;
+    const struct mains_edge *e = w->edges->edges;
+    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
+    float watts = (e[up].step_w - e[down].step_w) / 2;
+    if (run->phase == MAINS_PAUSE && from - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
+        close_run(r, w, c, from, "off");
+    if (run->phase == MAINS_NONE) {
+        run->start_ms = from;
+        run->step_w = e[up].step_w;
+        run->confidence = mains_decode_most(w->decode, c, from - BLOCK_NEAR_MS, to + BLOCK_NEAR_MS);
+    }
+    run->phase = MAINS_PAUSE;
+    run->off_ms = to;
+    run->level_w = watts;
+    run->peak_w = fmaxf(run->peak_w, watts);
+    run->energy_wh += books_claim(&r->books, (double)watts * (double)(to - from) / MS_PER_H);
+    claim(w->edges, up, c);
+    w->edges->edges[down].claim = (int8_t)c;
+    return 1;
+}
+
 static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
 {
     int64_t t = mains_ring_time(w->edges, i);
@@ -316,7 +366,7 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
     if (explained || step > 0)
         return;
     int up = find_up(w->edges, i);
-    if (up >= 0)
+    if (up >= 0 && !adopt_block(r, w, up, i))
         tell_load(w, up, i);
 }
 

@@ -69,6 +69,7 @@ struct mains_world {                       /* what the runs look at */
     int classes;
     int64_t period_ms, report_ms; /* report_ms 0: no reports of long runs */
     struct mains_ring *edges;
+    const struct mains_decode *decode;
     struct mains_tell tell;
     /* The sum in the cell that begins at t_ms; negative: not known. */
     float (*watts)(void *context, int64_t t_ms);
