@@ -114,6 +114,9 @@ else
         printf '[meter:%s]\ntype = sim\nappliance = %s\nseed = %s\nspeed = 1200\ntruth = %s\n' \
             "${appliance,,}" "$appliance" $seed "$work/truth-$appliance.csv"
     done >etc/conf.d/50-meters.conf
+    # and a household behind one meter, separated by the mains model
+    printf '[model]\nmains_file = %s\n[meter:house]\ntype = sim\nkind = mains\nappliance = %s\nseed = 3\nspeed = 1200\n' \
+        "$root/inference/models/mains-int8.nilm" "Refrigerator WaterKettle Washingmachine Dishwasher MicrowaveOven" >>etc/conf.d/50-meters.conf
 fi
 "$nilmd" --config etc/nilmd.conf --check-config
 
