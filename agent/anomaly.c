@@ -207,9 +207,10 @@ int anomaly_open_count(const struct anomaly *a)
 
 int anomaly_check(const struct anomaly *a)
 {
-    int good = 1;
+    int good = event_is_time(a->next_due_ms) && event_is_time(a->blind_ms);
     for (int i = 0; i < ANOMALY_OPEN; i++) {
         const struct anomaly_open *o = &a->open[i];
+        good &= event_is_time(o->since_ms) && event_is_time(o->told_ms) && event_is_time(o->id_ms);
         good &= o->kind >= 0 && o->kind < ANOMALY_KINDS && isfinite(o->value) &&
                 isfinite(o->limit) && memchr(o->appliance, 0, sizeof(o->appliance)) != NULL &&
                 (o->kind == ANOMALY_NONE ||
@@ -218,8 +219,12 @@ int anomaly_check(const struct anomaly *a)
     for (int i = 0; i < ANOMALY_DUE; i++)
         good &= memchr(a->due[i].appliance, 0, sizeof(a->due[i].appliance)) != NULL &&
                 a->due[i].wait_ms >= 0 && a->due[i].wait_ms < (int64_t)1 << 50 &&
-                a->due[i].at_ms >= 0;
+                event_is_time(a->due[i].at_ms);
     const struct anomaly_readings *r = &a->readings;
+    good &= event_is_time(r->first_ms) && event_is_time(r->still_since_ms) &&
+            event_is_time(r->bad_ms) && event_is_time(r->negative_ms) &&
+            event_is_time(r->over_ms) && event_is_time(r->under_ms) &&
+            event_is_time(r->day_end_ms) && event_is_time(r->last_ms);
     good &= isfinite(r->day_wh) && isfinite(r->still_w) && isfinite(r->longest_on_s) &&
             isfinite(r->longest_off_s) && isfinite(r->high_w) && isfinite(r->suspect_w) &&
             isfinite(r->last_w);

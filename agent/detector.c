@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "agent/event.h"
+
 #define WMS_PER_WH 3600000.0
 
 void detector_init(struct detector *d)
@@ -141,7 +143,9 @@ int detector_check(const struct detector *d)
     int flags = (d->started | d->on | d->candidate) & ~1;
     int numbers = isfinite(d->last_w) && isfinite(d->base_w) && isfinite(d->energy_wms) &&
                   isfinite(d->peak_w) && isfinite(d->tail_wms);
-    int times = d->covered_ms >= 0 && d->tail_ms >= 0 &&
+    int times = d->covered_ms >= 0 && d->tail_ms >= 0 && event_is_time(d->covered_ms) &&
+                event_is_time(d->tail_ms) && event_is_time(d->last_ms) &&
+                event_is_time(d->since_ms) && event_is_time(d->start_ms) &&
                 (!d->on || (d->started && d->start_ms <= d->last_ms)) &&
                 (!d->candidate || (d->started && d->since_ms <= d->last_ms));
     return flags || !numbers || !times ? -EBADMSG : 0;

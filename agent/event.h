@@ -39,6 +39,13 @@ struct event {
     char end_reason[16]; /* off: "off", "gap", "stop" */
 };
 
+/* Whether a time that was read back can be one, of whatever clock: differences of such times do not
+ * overflow. */
+static inline int event_is_time(int64_t t_ms)
+{
+    return t_ms > -((int64_t)1 << 53) && t_ms < (int64_t)1 << 53;
+}
+
 enum alert_severity { ALERT_INFO = 1, ALERT_WARNING = 2, ALERT_CRITICAL = 3 };
 
 struct alert {

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "agent/event.h"
+
 #define HOUR_MS 3600000LL
 #define SLOT_MS 300000LL
 #define SLOT_LEAST_MS 150000 /* less of it was seen: no mean */
@@ -103,7 +105,8 @@ int hours_check(const struct hours *h)
 {
     int good = h->done_count >= 0 && h->done_count <= HOURS_KEPT && isfinite(h->now.wh) &&
                isfinite(h->now.low_w) && isfinite(h->now.high_w) && isfinite(h->low_wms) &&
-               isfinite(h->last_w) && h->now.start_ms >= 0 && h->last_ms >= 0;
+               isfinite(h->last_w) && h->now.start_ms >= 0 && h->last_ms >= 0 &&
+               event_is_time(h->now.start_ms) && event_is_time(h->last_ms);
     for (int i = 0; i < h->done_count && good; i++)
         good = isfinite(h->done[i].wh) && isfinite(h->done[i].low_w) && isfinite(h->done[i].high_w);
     return good ? 0 : -EBADMSG;

@@ -198,11 +198,10 @@ static struct routine *routine_of(struct meter *m, const struct detector_run *ru
 /* Times of an earlier life, by its own count, become those of this one. */
 static void shift(struct saved *s, int64_t offset_ms)
 {
-    /* Bytes that were read back may hold any number: no overflow. */
-    const uint64_t by = (uint64_t)s->offset_ms - (uint64_t)offset_ms;
-    int64_t *times[] = {&s->detector.last_ms, &s->detector.since_ms, &s->detector.start_ms};
-    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
-        *times[i] = (int64_t)((uint64_t)*times[i] + by);
+    const int64_t by = s->offset_ms - offset_ms;
+    s->detector.last_ms += by;
+    s->detector.since_ms += by;
+    s->detector.start_ms += by;
     s->offset_ms = offset_ms;
 }
 
@@ -223,7 +222,7 @@ static int load_saved(struct meter *m, const void *state, int state_bytes)
     memcpy(&s, state, sizeof(s));
     if (s.magic != SAVED_MAGIC || s.size != sizeof(s) || detector_check(&s.detector) ||
         identify_check(&s.identify) || anomaly_check(&s.anomaly) || hours_check(&s.hours) ||
-        !memchr(s.load, 0, sizeof(s.load)) || !phases_sound(&s))
+        !event_is_time(s.offset_ms) || !memchr(s.load, 0, sizeof(s.load)) || !phases_sound(&s))
         return -EBADMSG;
     uint32_t meter = m->saved.anomaly.meter;
     shift(&s, m->saved.offset_ms);
