@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make-mains.sh - makes the shipped mains models from the tracebase data set, with the exact commands that made those in this folder,
-# and evaluates FP32, INT8, pruned FP32 and pruned INT8 on mixed days of traces that training did not see, and the recipe on devices that it did not see.
+# and evaluates FP32, INT8, pruned FP32 and pruned INT8 on mixed days of traces that training did not see.
 #
 # Usage: make-mains.sh TRACEBASE OUT [NILM-MODEL]
 #   TRACEBASE   the data set's folder (it holds complete/)
@@ -20,27 +20,20 @@ make_once() { # FILE COMMAND...: its report lies beside it
     [ -f "$file" ] || "$nilm_model" "$@" --out "$file" | tee "${file%.nilm}.txt"
 }
 
-train() { # FILE SPLIT EPOCHS WINDOWS
-    make_once "$out/$1" train --data "$data" --aggregates "$here/mains.rules" --net "$here/mains.net" --split "$2" --family mains --epochs "$3" \
-        --epoch-windows "$4" --batch 128 --dropout 0.1 --seed 1 --version 1 --attribution "$attribution"
-}
-
-train mains-fp32.nilm day 8 150000
+make_once "$out/mains-fp32.nilm" train --data "$data" --aggregates "$here/mains.rules" --net "$here/mains.net" --split day --family mains --epochs 8 \
+    --epoch-windows 150000 --batch 128 --dropout 0.1 --seed 1 --version 1 --attribution "$attribution"
 make_once "$out/mains-cut-fp32.nilm" prune --model "$out/mains-fp32.nilm" --data "$data" --criterion taylor --scope local --protect conv1 \
-    --target-params 110000 --align 4 --version 2
+    --target-params 150000 --align 4 --version 2
 make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --epochs 4 \
     --epoch-windows 75000 --batch 128 --rate 0.005 --dropout 0.05 --seed 2
 for kind in "" pruned-; do
     make_once "$out/mains-${kind}int8.nilm" quantize --model "$out/mains-${kind}fp32.nilm" --data "$data" --rounding fit --calibration mse \
         --golden 3 --seed 1
     for type in fp32 int8; do
-        "$nilm_model" eval --model "$out/mains-$kind$type.nilm" --data "$data" --split day --part test --stride 16 --json --quiet \
+        "$nilm_model" eval --model "$out/mains-$kind$type.nilm" --data "$data" --split day --part test --stride 32 --json --quiet \
             >"$out/mains-$kind$type.json"
     done
 done
-# Which classes leave evidence in a sum: a shorter training of all that could be named, judged on devices that it did not see.
-train mains-device-fp32.nilm device 4 75000
-"$nilm_model" eval --model "$out/mains-device-fp32.nilm" --data "$data" --split device --part test --json --quiet >"$out/mains-device.json"
 # Labelled mains of unseen days with one to eight loads, for `nilm-model separate` and `nilm-model score`.
 for loads in 1 2 3 4 5 6 7 8; do
     "$nilm_model" mix --model "$out/mains-fp32.nilm" --data "$data" --out "$out/loads-$loads.csv" --truth "$out/loads-$loads-truth.csv" --split day \
