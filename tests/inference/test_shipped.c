@@ -20,7 +20,9 @@ static const struct {
     const char *path;
     uint64_t hash;
 } shipped[] = {{"inference/models/identify-int8.nilm", 0x5d10aaf5ddf503a6u},
-               {"inference/models/identify-pruned-int8.nilm", 0xfc41a6279551a3f6u}};
+               {"inference/models/identify-pruned-int8.nilm", 0xfc41a6279551a3f6u},
+               {"inference/models/mains-int8.nilm", 0x17866866f9675942u},
+               {"inference/models/mains-pruned-int8.nilm", 0x5f986a7637d1e2b4u}};
 
 /* FNV-1a. */
 static uint64_t add(uint64_t hash, const float *logits, size_t count)

@@ -454,7 +454,7 @@ static const struct {
     uint32_t version;
     off_t most_bytes;
 } shipped[] = {{"inference/models/mains-int8.nilm", 1, 400000},
-               {"inference/models/mains-pruned-int8.nilm", 2, 150000}};
+               {"inference/models/mains-pruned-int8.nilm", 2, 200000}};
 
 static void test_shipped(void **state)
 {
