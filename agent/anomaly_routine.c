@@ -6,12 +6,15 @@
 #include <string.h>
 #include <time.h>
 
-#define VERSION 1u
+#define VERSION 2u
 #define SMALL_SHARE 0.15
 #define REACH_DAYS 28.0 /* how far the sample goes back */
 #define DAY_MS 86400000.0
-#define DEVIATION 1.4826  /* of a normal distribution, from the median absolute deviation */
-#define CYCLIC_SPREAD 0.7 /* of the logarithm of the period */
+#define DEVIATION 1.4826   /* of a normal distribution, from the median absolute deviation */
+#define CYCLIC_SPREAD 0.75 /* of the logarithm of the period */
+#define EVEN_SPREAD 0.35   /* of the logarithm of the length */
+#define LONGER 1.3         /* by how much one run may raise the longest at once */
+#define FADE 0.998         /* of the longest, with each run */
 #define BLOCK 5u
 
 static_assert(sizeof(struct anomaly_routine) <= ROUTINE_DATA_BYTES, "fits a row");
@@ -138,13 +141,16 @@ static void usual_power(const struct anomaly_routine *a, struct anomaly_usual *u
 
 static void usual_length(const struct anomaly_routine *a, struct anomaly_usual *u)
 {
-    double x[ANOMALY_SAMPLE];
+    double x[ANOMALY_SAMPLE], logs[ANOMALY_SAMPLE];
     int n = collect(a, u->small_wh, SECONDS, x);
     if (n == 0)
         return;
+    for (int i = 0; i < n; i++)
+        logs[i] = log(x[i]);
+    u->even = spread(logs, n) < EVEN_SPREAD;
     u->s = quantile(x, n, 0.5);
     u->s_high = quantile(x, n, 0.95);
-    u->s_most = x[n - 1];
+    u->s_most = fmax(x[n - 1], (double)a->longest_s);
     n = collect(a, u->small_wh, BLOCK_S, x);
     u->s_block_low = n ? quantile(x, n, 0.02) : u->s;
     u->s_block_high = n ? quantile(x, n, 0.98) : u->s;
@@ -160,7 +166,7 @@ static void usual_period(const struct anomaly_routine *a, struct anomaly_usual *
         logs[i] = log(x[i]);
     u->period = quantile(x, n, 0.5);
     u->period_high = quantile(x, n, 0.95);
-    u->period_most = x[n - 1];
+    u->period_most = fmax(x[n - 1], (double)a->longest_period_s);
     const int regular = quantile(logs, n, 0.9) - quantile(logs, n, 0.1) < 2 * CYCLIC_SPREAD;
     n = collect(a, u->small_wh, BLOCK_PERIOD, x);
     if (n < (int)ANOMALY_RUNS)
@@ -289,7 +295,7 @@ double anomaly_routine_block_period(const struct anomaly_routine *a)
             return 0;
         x[i] = (double)a->last[i].period_s;
     }
-    const double most = 3 * median(x, ANOMALY_RECENT);
+    const double most = 2 * median(x, ANOMALY_RECENT);
     for (uint32_t i = 0; i < ANOMALY_RECENT; i++)
         sum += fmin(x[i], most);
     return sum / ANOMALY_RECENT;
@@ -330,6 +336,14 @@ static int place(struct anomaly_routine *a, const struct routine *r, int64_t sta
     return (int)(chance((uint64_t)start_ms * 3 + 1) * ANOMALY_SAMPLE);
 }
 
+/* The longest so far: fades slowly, and when it is full of samples one run does not raise it much.
+ */
+static void longest(float *most, double value, int bounded)
+{
+    const double bound = bounded && *most > 0 ? LONGER * (double)*most : HUGE_VAL;
+    *most = (float)fmax(FADE * (double)*most, fmin(value, bound));
+}
+
 void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
                            const struct anomaly_run *run)
 {
@@ -338,6 +352,8 @@ void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
         r->first_ms = run->start_ms;
     r->last_ms = run->start_ms;
     a->slow_w += (float)(run->mean_w - (double)a->slow_w) / (a->slow_w > 0 ? 20 : 1);
+    longest(&a->longest_s, (double)a->last[0].seconds, r->runs > ANOMALY_SAMPLE);
+    longest(&a->longest_period_s, (double)a->last[0].period_s, r->runs > ANOMALY_SAMPLE);
     if (at < 0)
         return;
     a->sample[at] = (struct anomaly_kept){
@@ -354,6 +370,7 @@ void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
 void anomaly_routine_adopt(struct anomaly_routine *a)
 {
     a->kept = 0;
+    a->longest_s = a->longest_period_s = 0;
     for (uint32_t i = 0; i < a->recent; i++) {
         const struct anomaly_recent *l = &a->last[i];
         a->sample[a->kept++] = (struct anomaly_kept){

@@ -59,6 +59,7 @@ struct anomaly_routine {
     struct anomaly_day day[ANOMALY_DAYS];       /* newest first; the first one is not over */
     uint8_t hour_days[2][24]; /* of weekdays, weekends: days on which it ran in that hour */
     uint16_t days_seen[2], days_used[2];
+    float longest_s, longest_period_s; /* of all that was learned, not of the sample alone */
     float base_w, base_day_wh, slow_w; /* at the end of learning (0: not yet), and lately */
     uint32_t main_runs;
     int64_t main_start_ms; /* of the last main run; 0: none */
@@ -75,6 +76,7 @@ struct anomaly_usual {
     double w, w_spread;   /* median; 1.4826 times the median absolute deviation */
     double w_low, w_high; /* of the sample, but for one on each side */
     double w_block_low, w_block_high;
+    int even; /* runs are alike in length */
     double s, s_high, s_most, s_block_low, s_block_high;
     int cyclic; /* runs follow each other regularly */
     double period, period_high, period_most, period_block_low, period_block_high;

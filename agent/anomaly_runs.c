@@ -13,8 +13,8 @@
 #define FAR_SHARE 0.2 /* of the usual power: one run is far off */
 #define FAR_SPREADS 6.0
 #define LENGTH_SHARE 0.25
-#define LENGTH_SHARE_BY_HAND 0.6 /* of what people switch */
-#define BLOCKS 10                /* fewer do not show how blocks vary */
+#define STAY 0.6  /* of a margin, once an alert is raised: it does not come and go */
+#define BLOCKS 10 /* fewer do not show how blocks vary */
 #define PERIOD_SHARE 0.3
 #define WAIT_PERIODS 2.2
 #define LEFT_ON_FACTOR 2.5
@@ -22,7 +22,8 @@
 #define LEFT_ON_LONGEST 1.25
 #define DRIFT_POWER 0.10
 #define DRIFT_ENERGY 0.35
-#define DRIFT_DAYS 5
+#define DRIFT_DAYS 7
+#define DRIFT_SPREAD 0.1 /* of the usual power: more, and its mean says nothing */
 #define ADOPT_MS (7 * DAY_MS)
 #define ADOPT_RUNS 12u
 #define ODD_HOUR_DAYS 14
@@ -77,6 +78,12 @@ static void conclude(struct judge *j, const struct finding *f, const char *expec
     }
 }
 
+/* An open alert needs more to be cleared than not to be raised. */
+static double stay(struct judge *j, enum anomaly_kind kind)
+{
+    return anomaly_find(j->a, kind, j->run->appliance) ? STAY : 1;
+}
+
 /* ---- power ---- */
 
 /* The run is far from all others: 1 above, -1 below, 0 not. */
@@ -103,7 +110,7 @@ static void judge_power(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->power_percent / 100;
-    const double margin = fmax(POWER_SHARE * u->w, POWER_LEAST_W) * j->f;
+    const double margin = fmax(POWER_SHARE * u->w, POWER_LEAST_W) * j->f * stay(j, ANOMALY_POWER);
     const double high = share > 0 ? u->w * (1 + share) : u->w_block_high + margin;
     const double low = share > 0 ? u->w * (1 - share) : u->w_block_low - margin;
     const double block = anomaly_routine_block_w(&j->routine), w = j->run->mean_w;
@@ -128,19 +135,18 @@ static void judge_length(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->duration_percent / 100;
-    const double more =
-        1 + (share > 0 ? share : (u->cyclic ? LENGTH_SHARE : LENGTH_SHARE_BY_HAND) * j->f);
+    const double more = 1 + (share > 0 ? share : LENGTH_SHARE * j->f) * stay(j, ANOMALY_DURATION);
     const double high = (share > 0 ? u->s : u->s_block_high) * more;
     const double low = (share > 0 ? u->s : u->s_block_low) / more;
     const double block = anomaly_routine_block_s(&j->routine);
+    const int judged = block > 0 && (share > 0 || (u->blocks >= BLOCKS && (u->cyclic || u->even)));
     char expected[128], seen[128], a[32], b[32], c[32];
     snprintf(expected, sizeof(expected), "runs of %s to %s (%" PRIu64 " runs: median %s)",
              anomaly_duration(low, a, sizeof(a)), anomaly_duration(high, b, sizeof(b)), j->runs,
              anomaly_duration(u->s, c, sizeof(c)));
     snprintf(seen, sizeof(seen), "%s (median of 5 runs)", anomaly_duration(block, a, sizeof(a)));
     const struct finding f = {ANOMALY_DURATION,
-                              block > 0 && (u->blocks >= BLOCKS || share > 0) &&
-                                  (block > high || block < low),
+                              judged && (block > high || block < low),
                               ALERT_WARNING,
                               j->run->start_ms,
                               block,
@@ -155,7 +161,8 @@ static void judge_period(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->duration_percent / 100;
-    const double more = 1 + (share > 0 ? share : PERIOD_SHARE * j->f);
+    const double more = 1 + (share > 0 ? share : PERIOD_SHARE * j->f) *
+                                (stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING));
     const double high = (share > 0 ? u->period : u->period_block_high) * more;
     const double low = (share > 0 ? u->period : u->period_block_low) / more;
     const double block = u->cyclic ? anomaly_routine_block_period(&j->routine) : 0;
@@ -225,7 +232,8 @@ static void judge_drift(struct judge *j)
     const double e = r->base_day_wh > 0 && day_wh > 0 ? day_wh / (double)r->base_day_wh - 1 : 0;
     const double most_w = fmax(DRIFT_POWER, 3 * j->usual.w_spread / fmax(j->usual.w, 1)) * j->f;
     const double most_e = DRIFT_ENERGY * j->f;
-    const int power = fabs(w) > most_w, energy = !power && fabs(e) > most_e;
+    const int power = fabs(w) > most_w && j->usual.w_spread < DRIFT_SPREAD * j->usual.w,
+              energy = !power && fabs(e) > most_e;
     char expected[128], seen[128];
     if (energy) {
         snprintf(expected, sizeof(expected), "about %.0f Wh a day, as when learning ended",
