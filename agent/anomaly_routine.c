@@ -10,11 +10,11 @@
 #define SMALL_SHARE 0.15
 #define REACH_DAYS 28.0 /* how far the sample goes back */
 #define DAY_MS 86400000.0
-#define DEVIATION 1.4826   /* of a normal distribution, from the median absolute deviation */
-#define CYCLIC_SPREAD 0.75 /* of the logarithm of the period */
-#define EVEN_SPREAD 0.35   /* of the logarithm of the length */
-#define LONGER 1.3         /* by how much one run may raise the longest at once */
-#define FADE 0.998         /* of the longest, with each run */
+#define DEVIATION 1.4826  /* of a normal distribution, from the median absolute deviation */
+#define CYCLIC_SPREAD 0.5 /* of the logarithm of the period */
+#define EVEN_SPREAD 0.35  /* of the logarithm of the length */
+#define LONGER 1.3        /* by how much one run may raise the longest at once */
+#define FADE 0.998        /* of the longest, with each run */
 #define BLOCK 5u
 
 static_assert(sizeof(struct anomaly_routine) <= ROUTINE_DATA_BYTES, "fits a row");
@@ -167,7 +167,7 @@ static void usual_period(const struct anomaly_routine *a, struct anomaly_usual *
     u->period = quantile(x, n, 0.5);
     u->period_high = quantile(x, n, 0.95);
     u->period_most = fmax(x[n - 1], (double)a->longest_period_s);
-    const int regular = quantile(logs, n, 0.9) - quantile(logs, n, 0.1) < 2 * CYCLIC_SPREAD;
+    const int regular = spread(logs, n) < CYCLIC_SPREAD;
     n = collect(a, u->small_wh, BLOCK_PERIOD, x);
     if (n < (int)ANOMALY_RUNS)
         return;
