@@ -313,7 +313,8 @@ int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struc
         r->last_ms = run->start_ms;
     anomaly_routine_usual(&j.routine, r, rules, run->start_ms, &j.usual);
     if (run->whole && !run->mixed && run->energy_wh >= j.usual.small_wh && run->mean_w > 0 &&
-        run->end_ms > run->start_ms && !anomaly_find(a, ANOMALY_FROZEN, ""))
+        run->end_ms > run->start_ms && run->start_ms >= a->blind_ms &&
+        !anomaly_find(a, ANOMALY_FROZEN, ""))
         judge_main_run(&j, r);
     anomaly_routine_save(&j.routine, r);
     return j.n;
@@ -359,8 +360,9 @@ int anomaly_running(struct anomaly *a, const struct anomaly_bounds *bounds,
         bounds->odd_hour && run->end_ms - run->start_ms >= ODD_HOUR_MS && run->mean_w >= ODD_HOUR_W;
     char expected[128], seen[128], x[32], y[32], z[32];
     anomaly_still_running(a, run->appliance, run->end_ms);
-    if ((!left_on && !odd_hour) || anomaly_find(a, ANOMALY_FROZEN, ""))
-        return 0;
+    if ((!left_on && !odd_hour) || run->start_ms < a->blind_ms ||
+        anomaly_find(a, ANOMALY_FROZEN, ""))
+        return 0; /* how long it ran is not known */
     if (odd_hour) {
         snprintf(expected, sizeof(expected), "no unknown load at this time of day");
         snprintf(seen, sizeof(seen), "%.0f W for %s", run->mean_w,

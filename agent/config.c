@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "agent/config_keys.h"
+#include "agent/periods.h"
 #include "transport/topic.h"
 
 #define LINE_BYTES 2560 /* longest line, a little more than the longest value */
@@ -118,9 +119,10 @@ static int enter_section(struct loader *l, const char *line)
     if (strcmp(l->section, "shifts") == 0)
         return 1;
     if (strcmp(l->section, "meter") == 0 || !config_keys_section(l->section))
-        return FAIL("[%s]: unknown section; expected device, broker, model, outbox, history, log, "
-                    "shifts or meter:NAME",
-                    l->section);
+        return FAIL(
+            "[%s]: unknown section; expected device, broker, model, outbox, history, report, log, "
+            "shifts or meter:NAME",
+            l->section);
     return 1;
 }
 
@@ -439,6 +441,10 @@ static int check(struct loader *l)
         complain(l, "broker", "cert", NO_METER, "required with key; expected a PEM file");
     if (c->password_file[0] && !c->username[0])
         complain(l, "broker", "username", NO_METER, "required with password_file");
+    struct periods periods;
+    char why[256];
+    if (periods_parse(c->tariff, &periods, why, sizeof why) < 0)
+        complain(l, "report", "tariff", NO_METER, why);
     if (c->meter_count == 0)
         fail(l, -EINVAL, 0, 0, "[meter:NAME]: expected at least one meter");
     for (size_t i = 0; i < c->meter_count && l->rc == 0; i++)

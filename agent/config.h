@@ -51,8 +51,10 @@ struct config {
     char model_file[CONFIG_TEXT], mains_file[CONFIG_TEXT], model_keys[CONFIG_TEXT];
     uint64_t outbox_rows, outbox_bytes;
     int64_t outbox_age_ms, history_runs;
-    int64_t drain_rate; /* replayed items a second; 0: no limit */
-    int log_level; /* enum log_level */
+    int64_t drain_rate;                     /* replayed items a second; 0: no limit */
+    char currency[16], tariff[CONFIG_TEXT]; /* periods.h */
+    double price;                           /* of a kWh */
+    int log_level;                          /* enum log_level */
     size_t meter_count, shift_count;
     struct shift shifts[SHIFT_MAX]; /* in the order of their first appearance */
     struct config_meter *meters;    /* in the order of their first appearance */

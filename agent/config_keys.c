@@ -79,6 +79,10 @@ const struct config_key config_keys[] = {
     {"meter", "start", CONFIG_DATE, METER(source.start_ms), NULL, 0, 0, NULL, CONFIG_SIM, "time of the first reading, YYYY-MM-DD[THH:MM:SSZ]; else now"},
     {"meter", "truth", CONFIG_STRING, METER(truth), NULL, 0, 0, NULL, CONFIG_SIM, "CSV file for the true runs"},
 
+    {"report", "currency", CONFIG_STRING, FIELD(currency), "EUR", 0, 0, NULL, 0, "of prices"},
+    {"report", "price", CONFIG_NUMBER, FIELD(price), "0", 0, 1e6, NULL, 0, "of a kWh; 0: no costs"},
+    {"report", "tariff", CONFIG_STRING, FIELD(tariff), NULL, 0, 0, NULL, 0, "prices by time: [DAYS] HH:MM-HH:MM PRICE, separated by commas; price is for the rest"},
+
     {"log", "level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, "error=0 warning=1 info=2 debug=3", 0, "error, warning, info or debug: least severity written"},
 };
 /* clang-format on */

@@ -69,7 +69,9 @@ int alerts_put(struct store *s, const struct alerts_row *r)
             " ON CONFLICT (id) DO UPDATE SET severity = max(severity, excluded.severity),"
             " updated_ms = excluded.updated_ms, cleared_ms = excluded.cleared_ms,"
             " expected = CASE excluded.expected WHEN '' THEN expected ELSE excluded.expected END,"
-            " seen = excluded.seen, value = excluded.value, bound = excluded.bound");
+            " seen = CASE excluded.cleared_ms WHEN 0 THEN excluded.seen ELSE seen END,"
+            " value = CASE excluded.cleared_ms WHEN 0 THEN excluded.value ELSE value END,"
+            " bound = excluded.bound");
         sqlite3_bind_text(q, 1, r->id, -1, SQLITE_STATIC);
         sqlite3_bind_text(q, 2, r->alert, -1, SQLITE_STATIC);
         sqlite3_bind_text(q, 3, r->meter, -1, SQLITE_STATIC);

@@ -27,7 +27,8 @@ struct alerts_row {
 };
 
 /* Adds the alert, or brings the row of that id up to date: raised_ms and the snooze stay as they
- * are. -EINVAL: an empty id or name, a figure that is not finite. */
+ * are, and clearing leaves what was seen. -EINVAL: an empty id or name, a figure that is not
+ * finite. */
 int alerts_put(struct store *s, const struct alerts_row *row);
 
 /* Until when alerts of this name, meter and appliance are snoozed: 0 when they are not. */

@@ -11,6 +11,7 @@ int ctl_status(int argc, char **argv);
 int ctl_events(int argc, char **argv);
 int ctl_alerts(int argc, char **argv);
 int ctl_snooze(int argc, char **argv);
+int ctl_report(int argc, char **argv);
 int ctl_label(int argc, char **argv);
 int ctl_places(int argc, char **argv);
 int ctl_unknown(int argc, char **argv);

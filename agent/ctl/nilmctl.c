@@ -13,6 +13,7 @@ static const struct {
     {"status", "what the agent is doing", ctl_status},
     {"events", "runs of appliances from the local history", ctl_events},
     {"alerts", "what is wrong, and how far the agent has learned what is usual", ctl_alerts},
+    {"report", "energy, runs and costs, as a table, JSON, CSV or a page", ctl_report},
     {"snooze", "silence about an alert for a while", ctl_snooze},
     {"label", "name a load, or correct the appliance of a run", ctl_label},
     {"places", "loads that this gateway has learned", ctl_places},
