@@ -12,7 +12,7 @@ import time
 from harness import NILMD, Subscriber, World, check, done, run, wait_for
 
 KINDS = ("empty", "binary", "huge", "half-written")
-SIM = {"kettle": {"type": "sim", "appliance": "WaterKettle", "seed": 5, "speed": 2400}}
+SIM = {"kettle": {"type": "sim", "appliance": "WaterKettle", "seed": 5, "speed": 2400, "start": "2024-05-01T06:00:00Z"}}  # before breakfast
 number = 0
 
 
