@@ -24,7 +24,8 @@
 #define CHANNELS_MAX 64u
 #define PAHO_ROOM (4 << 20)
 #define FIRST_WRITE_MS 5000
-#define DROP_MS 2000 /* the thread sees an order at once, unless the machine is very busy */
+#define LET_GO_MS 3000 /* Paho closes within milliseconds of the end */
+#define DROP_MS 2000   /* the thread sees an order at once, unless the machine is very busy */
 
 /* What a session is made of. */
 struct aim {
@@ -233,6 +234,30 @@ static int establish(struct channel *c, int paho, int *fd, struct client **tls)
     return 0;
 }
 
+/* Ends a session for Paho by an end of file, and takes what it still writes until it has closed its
+ * end: none of its writes may fail. One that fails in CONNECT makes 1.3.12 forget the socket but go
+ * on polling it, which spins; one that fails in a PUBLISH makes it free what it will send again in
+ * the next session, which the broker then calls malformed, and so in every session that follows. */
+static void let_go(int paho, int established)
+{
+    struct pollfd p = {.fd = paho, .events = POLLIN};
+    const int64_t deadline = dial_now() + LET_GO_MS;
+    uint8_t waste[4096];
+    /* It writes CONNECT right after connect(), so this waits only when the attempt failed within
+     * microseconds. */
+    if (!established)
+        (void)poll(&p, 1, FIRST_WRITE_MS);
+    (void)shutdown(paho, SHUT_WR);
+    for (int64_t left; (left = deadline - dial_now()) > 0;) {
+        ssize_t n = recv(paho, waste, sizeof waste, MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            break;
+        if (n < 0)
+            (void)poll(&p, 1, (int)left);
+    }
+    close(paho);
+}
+
 static void run_session(struct channel *c, int paho)
 {
     struct client *tls = NULL;
@@ -267,13 +292,7 @@ static void run_session(struct channel *c, int paho)
     client_free(tls);
     if (fd >= 0)
         close(fd);
-    /* Paho's write of CONNECT must not meet a closed socket: 1.3.12 would forget the socket but go
-     * on polling it, which spins. It writes right after connect(), so this waits only when the
-     * attempt failed within microseconds. */
-    struct pollfd p = {.fd = paho, .events = POLLIN};
-    if (!established)
-        (void)poll(&p, 1, FIRST_WRITE_MS);
-    close(paho); /* only now: the status is there when Paho looks */
+    let_go(paho, established); /* only now: the status is there when Paho looks */
 }
 
 static void *channel_thread(void *context)
