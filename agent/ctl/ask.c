@@ -113,7 +113,8 @@ static int take_result(const char *line, const char *path, cJSON **result, char 
     return rc;
 }
 
-/* One line, new; NULL: out of memory. */
+/* One line with its end, new; NULL: out of memory. In one piece: an agent that answers and hangs up
+ * at its first bytes must not meet more of them. */
 static char *make_request(const char *command, const cJSON *members)
 {
     char id[48];
@@ -122,9 +123,12 @@ static char *make_request(const char *command, const cJSON *members)
     int ok = cJSON_AddStringToObject(o, "id", id) && cJSON_AddStringToObject(o, "command", command);
     for (const cJSON *m = members ? members->child : NULL; m && ok; m = m->next)
         ok = cJSON_AddStringToObject(o, m->string, m->valuestring) != NULL;
-    char *text = ok ? cJSON_PrintUnformatted(o) : NULL;
+    char *text = ok ? cJSON_PrintUnformatted(o) : NULL, *line = NULL;
     cJSON_Delete(o);
-    return text;
+    if (text && asprintf(&line, "%s\n", text) < 0)
+        line = NULL;
+    free(text);
+    return line;
 }
 
 int ask_agent_with(const char *path, const char *command, const cJSON *members, cJSON **result,
@@ -139,8 +143,6 @@ int ask_agent_with(const char *path, const char *command, const cJSON *members, 
     int fd = open_socket(path, why, why_size), rc = fd;
     if (fd >= 0) {
         rc = send_all(fd, request, strlen(request));
-        if (rc == 0)
-            rc = send_all(fd, "\n", 1);
         if (rc == 0)
             rc = read_line(fd, &line);
         if (rc != 0)
