@@ -105,7 +105,7 @@ class HubBroker(Broker):
         with open(self.conf) as f:
             text = re.sub(r"listener (\d+) 127.0.0.1", r"listener \1 0.0.0.0", f.read())
         with open(self.conf, "w") as f:
-            f.write(text)
+            f.write(text + "log_type subscribe\n")
 
     def start(self):
         self.process = subprocess.Popen(["ip", "netns", "exec", self.net.hub, "/usr/sbin/mosquitto", "-c", self.conf], preexec_fn=_die_with_parent,
@@ -191,6 +191,7 @@ class Suite:
         self.broker = HubBroker(world, net)
         self.broker.start()
         self.consumer = Consumer(world, net, self.broker)
+        check(wait_for(lambda: "consumer 1 nilm/" in open(self.broker.log).read(), 20, 0.1), "the consumer has subscribed")
         self.agent = NetAgent(world, net, self.broker)
         world.agents.append(self.agent)
         self.agent.start()
