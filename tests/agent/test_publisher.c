@@ -241,6 +241,18 @@ static void a_backlog_is_drained(void **state)
     assert_int_equal(w->replayed, 305); /* the last was live */
 }
 
+static void await_session(struct world *w, int number)
+{
+    struct publisher_stats p;
+    for (int tries = 0; tries < 600; tries++) {
+        publisher_get_stats(w->publisher, &p);
+        if (p.sessions >= (uint64_t)number)
+            return;
+        listen_once(w, 50);
+    }
+    fail_msg("session %d did not begin", number);
+}
+
 static void a_broker_killed_twice_loses_nothing(void **state)
 {
     struct world *w = *state;
@@ -254,6 +266,7 @@ static void a_broker_killed_twice_loses_nothing(void **state)
         if (round == 2)
             break;
         await_items(w, w->seen_count + 1); /* in the middle of the stream */
+        await_session(w, round + 1);       /* else both kills may meet the same outage */
         broker_kill(&broker, SIGKILL);
         append(w, OUTBOX_EVENT, 10);
         assert_int_equal(broker_start(&broker, "server", "max_queued_messages 100000"), 0);
