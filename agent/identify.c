@@ -22,10 +22,10 @@ void identify_init(struct identify *id)
     snprintf(id->name, sizeof(id->name), "%s", EVENT_UNKNOWN);
 }
 
-static uint32_t fingerprint(const struct model *m)
+uint32_t identify_labels(const struct model *m)
 {
     uint32_t x = 2166136261u; /* FNV-1a over the labels with their ends */
-    for (uint32_t c = 0; c < m->class_count; c++) {
+    for (uint32_t c = 0; m && c < m->class_count; c++) {
         const char *p = m->labels[c];
         do
             x = (x ^ (uint32_t)(unsigned char)*p) * 16777619u;
@@ -45,13 +45,13 @@ static int find_label(const struct model *m, const char *label)
 
 void identify_model(struct identify *id, const struct model *from, const struct model *to)
 {
-    uint32_t labels = fingerprint(to);
+    uint32_t labels = identify_labels(to);
     if (id->classes == to->class_count && id->labels == labels)
         return;
     float logs[MODEL_MAX_CLASSES];
     double weight = 0;
     memset(logs, 0, sizeof(logs));
-    if (from && id->classes == from->class_count && id->labels == fingerprint(from)) {
+    if (from && id->classes == from->class_count && id->labels == identify_labels(from)) {
         weight = id->weight;
         for (uint32_t c = 0; c < to->class_count; c++) {
             int old = find_label(from, to->labels[c]);

@@ -40,6 +40,9 @@ void identify_model(struct identify *id, const struct model *from, const struct 
 int identify_add(struct identify *id, const struct model *m, const float *probabilities,
                  double weight);
 
+/* Fingerprint of a model's labels in their order; of none for NULL. */
+uint32_t identify_labels(const struct model *m);
+
 /* Whether bytes that were read back can be one: 0 or -EBADMSG. */
 int identify_check(const struct identify *id);
 

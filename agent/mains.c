@@ -12,48 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/identify.h"
+
 #define WATCH_MS 60000       /* between two looks at runs in progress */
 #define LEAST_UNKNOWN_WH 5.0 /* what takes less is not told as unknown */
 #define DECIDE_MS 180000     /* frames of this time stand behind one that is decided */
 
-static uint32_t fingerprint(const struct model *m)
-{
-    uint32_t x = 2166136261u; /* FNV-1a over the labels with their ends */
-    for (uint32_t c = 0; m && c < m->class_count; c++) {
-        const char *p = m->labels[c];
-        do
-            x = (x ^ (uint32_t)(unsigned char)*p) * 16777619u;
-        while (*p++);
-    }
-    return x;
-}
-
 /* ---- outcome ---- */
-
-static void begin_outcome(struct mains *m)
-{
-    struct outcome *o = &m->shared->outcome;
-    o->meter = m->config.name;
-    o->several = 1;
-    o->progress_ms = 0;
-    o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
-    o->state = NULL;
-    o->state_bytes = 0;
-}
-
-/* From the meter's own time to the wall clock's. */
-static void stamp(struct mains *m, struct outcome *o)
-{
-    const int64_t offset = m->saved.offset_ms;
-    for (int i = 0; i < o->alert_count; i++) /* their times are the wall clock's already */
-        o->alerts[i].quality = m->quality;
-    for (int i = 0; i < o->event_count; i++) {
-        o->events[i].time_ms += offset;
-        o->events[i].start_ms += offset;
-        o->events[i].end_ms += o->events[i].end_ms ? offset : 0;
-    }
-    o->progress_ms += o->progress_ms ? offset : 0;
-}
 
 static void end_outcome(struct mains *m)
 {
@@ -65,14 +30,9 @@ static void end_outcome(struct mains *m)
     o->progress_ms = m->saved.last_ms;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
-    stamp(m, o);
+    meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
     m->status.events += (uint64_t)o->event_count;
     m->sink.commit(m->sink.context, o);
-}
-
-static struct alert *alert_room(struct mains *m)
-{
-    return &m->shared->outcome.alerts[m->shared->outcome.alert_count];
 }
 
 static struct event *event_room(struct mains *m)
@@ -81,7 +41,7 @@ static struct event *event_room(struct mains *m)
     if (o->event_count == OUTCOME_EVENTS) {
         /* More than a reading can lead to, but for readings after a long hole. */
         m->status.events += (uint64_t)o->event_count;
-        stamp(m, o);
+        meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
         m->sink.commit(m->sink.context, o);
         o->event_count = o->alert_count = 0;
     }
@@ -111,17 +71,6 @@ static struct anomaly_run run_of(const struct mains *m, const struct event *e)
                                 .mixed = !strcmp(e->appliance, EVENT_UNKNOWN)};
 }
 
-static struct routine *recall(struct mains *m, const char *name)
-{
-    struct routine *r = &m->shared->routine;
-    if (m->memory.routine && m->memory.routine(m->memory.context, m->config.name, name, r) == 0)
-        return r;
-    memset(r, 0, sizeof(*r));
-    snprintf(r->meter, sizeof(r->meter), "%s", m->config.name);
-    snprintf(r->appliance, sizeof(r->appliance), "%s", name);
-    return r;
-}
-
 /* An outcome has room for one routine: of runs that end with the same reading one is learned from.
  */
 static void learn(struct mains *m, const struct event *off)
@@ -129,10 +78,11 @@ static void learn(struct mains *m, const struct event *off)
     struct outcome *o = &m->shared->outcome;
     if (o->has_routine || !alerts_fit(m))
         return;
-    struct routine *routine = recall(m, off->appliance);
+    struct routine *routine =
+        meter_shared_recall(m->shared, &m->memory, m->config.name, off->appliance);
     const struct anomaly_run finished = run_of(m, off);
-    o->alert_count +=
-        anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished, alert_room(m));
+    o->alert_count += anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished,
+                                       meter_shared_alerts(m->shared));
     m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
     o->has_routine = 1;
     o->routine = *routine;
@@ -153,9 +103,10 @@ static void watch_runs(struct mains *m, int64_t now_ms)
         e.peak_w = (double)run->peak_w;
         const struct anomaly_run running = run_of(m, &e);
         struct anomaly_bounds bounds;
-        anomaly_recall(recall(m, e.appliance), &m->config.rules, &running, &bounds);
+        anomaly_recall(meter_shared_recall(m->shared, &m->memory, m->config.name, e.appliance),
+                       &m->config.rules, &running, &bounds);
         m->shared->outcome.alert_count +=
-            anomaly_running(&m->saved.anomaly, &bounds, &running, alert_room(m));
+            anomaly_running(&m->saved.anomaly, &bounds, &running, meter_shared_alerts(m->shared));
     }
 }
 
@@ -244,7 +195,7 @@ static int take_model(struct mains *m)
         m->rules[c] = mains_rules_find(model->labels[c]);
         m->thresholds[c] = model_threshold(model, (uint32_t)c);
     }
-    uint32_t labels = fingerprint(model);
+    uint32_t labels = identify_labels(model);
     int fresh = m->saved.labels != labels;
     if (fresh) {
         mains_decode_init(&m->saved.decode, m->classes, depth);
@@ -432,14 +383,15 @@ static void pass(struct mains *m, int64_t t_ms)
         s->hole_ms = s->last_ms;
     s->hole_end_ms = t_ms;
     if (mains_is_trace(m))
-        m->shared->outcome.alert_count += anomaly_silent(&s->anomaly, s->last_ms + s->offset_ms,
-                                                         m->config.silence_ms, alert_room(m));
+        m->shared->outcome.alert_count +=
+            anomaly_silent(&s->anomaly, s->last_ms + s->offset_ms, m->config.silence_ms,
+                           meter_shared_alerts(m->shared));
 }
 
 /* The clock was set back: runs end with the old time. */
 static void turn_back(struct mains *m)
 {
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 1);
     if (m->window.engine && m->saved.runs.cell_ms)
         mains_runs_end(&m->saved.runs, &m->world, m->saved.last_ms, "gap");
     end_outcome(m);
@@ -487,15 +439,15 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
             look(m, t_ms, watts, 1);
         return 0;
     }
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 1);
     pass(m, t_ms);
     const int64_t wall_ms = t_ms + m->saved.offset_ms;
     struct outcome *o = &m->shared->outcome;
-    o->alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, alert_room(m));
+    o->alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, meter_shared_alerts(m->shared));
     int use = 1;
     if (!damaged && alerts_fit(m))
         o->alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
-                                          (double)watts, alert_room(m), &use);
+                                          (double)watts, meter_shared_alerts(m->shared), &use);
     damaged |= !use;
     m->saved.repeats = m->saved.last_ms == t_ms ? m->saved.repeats + 1 : 1;
     m->saved.last_ms = t_ms;
@@ -515,11 +467,11 @@ void mains_checkpoint(struct mains *m)
     struct outcome *o = &m->shared->outcome;
     if (!m->saved.last_ms)
         return;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 1);
     o->progress_ms = m->saved.last_ms;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
-    stamp(m, o);
+    meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
     m->sink.commit(m->sink.context, o);
 }
 
@@ -535,9 +487,9 @@ void mains_set_clock(struct mains *m, int64_t offset_ms, enum event_quality qual
 void mains_forget(struct mains *m, const char *appliance)
 {
     const int64_t t_ms = m->saved.last_ms ? m->saved.last_ms + m->saved.offset_ms : 0;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 1);
     m->shared->outcome.alert_count +=
-        anomaly_forget(&m->saved.anomaly, appliance, t_ms, alert_room(m));
+        anomaly_forget(&m->saved.anomaly, appliance, t_ms, meter_shared_alerts(m->shared));
     end_outcome(m);
 }
 
@@ -550,9 +502,10 @@ void mains_tick(struct mains *m, int64_t now_ms)
     int64_t since = m->saved.last_ms > m->tick_ms ? m->saved.last_ms : m->tick_ms;
     if (now_ms - since <= m->config.silence_ms)
         return;
-    begin_outcome(m);
-    m->shared->outcome.alert_count += anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms,
-                                                     m->config.silence_ms, alert_room(m));
+    meter_shared_begin(m->shared, m->config.name, 1);
+    m->shared->outcome.alert_count +=
+        anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms, m->config.silence_ms,
+                       meter_shared_alerts(m->shared));
     end_outcome(m);
 }
 
@@ -564,7 +517,7 @@ void mains_finish(struct mains *m)
     int64_t period = w->grid.period_ms, end = m->last_ms;
     int64_t until = end + mains_delay_ms(m) + 2 * step_ms(m);
     float last = w->grid.last_watts;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 1);
     /* The network is shown the last power for as long as it needs to speak about the end. */
     for (int64_t t = end + period; t <= until; t += period)
         look(m, t, last, 0);
@@ -587,8 +540,8 @@ int mains_set_engine(struct mains *m, const struct engine *engine)
     fresh.samples = m->window.samples;
     fresh.inferences = m->window.inferences;
     const struct model *to = engine ? engine_model(engine) : NULL;
-    if (mains_model(m) && fingerprint(to) != m->saved.labels && m->saved.runs.cell_ms) {
-        begin_outcome(m);
+    if (mains_model(m) && identify_labels(to) != m->saved.labels && m->saved.runs.cell_ms) {
+        meter_shared_begin(m->shared, m->config.name, 1);
         mains_runs_end(&m->saved.runs, &m->world, m->saved.runs.cell_ms, "gap");
         end_outcome(m);
     }

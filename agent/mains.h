@@ -11,7 +11,7 @@
 
 #include "agent/mains_runs.h"
 #include "agent/meter.h"
-#include "agent/meter_impl.h"
+#include "agent/meter_shared.h"
 
 struct mains;
 

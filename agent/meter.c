@@ -20,7 +20,7 @@
 #include "agent/hours.h"
 #include "agent/identify.h"
 #include "agent/mains.h"
-#include "agent/meter_impl.h"
+#include "agent/meter_shared.h"
 
 #define SAVED_MAGIC 0x6d747233u /* "mtr3" */
 #define PEAK_FACTOR 1.3         /* of the usual power, when no peak is configured */
@@ -68,20 +68,6 @@ static int is_trace(const struct meter *m)
 static const struct model *model_of(const struct meter *m)
 {
     return m->window.engine ? engine_model(m->window.engine) : NULL;
-}
-
-int meter_shared_create(struct meter_shared **out)
-{
-    *out = calloc(1, sizeof(**out));
-    return *out ? 0 : -ENOMEM;
-}
-
-void meter_shared_destroy(struct meter_shared *s)
-{
-    if (!s)
-        return;
-    meter_window_free_scratch(&s->scratch);
-    free(s);
 }
 
 int meter_create(const struct meter_config *config, const struct engine *engine,
@@ -154,25 +140,14 @@ static struct anomaly_run run_of(const struct meter *m, const struct detector_ru
     };
 }
 
-/* What was learned about an appliance, or a new routine of that name. */
-static struct routine *recall_routine(struct meter *m, const char *name)
-{
-    struct routine *r = &m->shared->routine;
-    if (m->memory.routine && m->memory.routine(m->memory.context, m->config.name, name, r) == 0)
-        return r;
-    memset(r, 0, sizeof(*r));
-    snprintf(r->meter, sizeof(r->meter), "%s", m->config.name);
-    snprintf(r->appliance, sizeof(r->appliance), "%s", name);
-    return r;
-}
-
 /* The bounds for a run that is in progress. */
 static void recall(struct meter *m)
 {
     struct detector_run run;
     detector_current(&m->saved.detector, &run);
     const struct anomaly_run r = run_of(m, &run);
-    const struct routine *routine = recall_routine(m, r.appliance);
+    const struct routine *routine =
+        meter_shared_recall(m->shared, &m->memory, m->config.name, r.appliance);
     m->status.learning = anomaly_routine_progress(routine, &m->config.rules, r.end_ms);
     anomaly_recall(routine, &m->config.rules, &r, &m->bounds);
 }
@@ -183,13 +158,14 @@ static struct routine *routine_of(struct meter *m, const struct detector_run *ru
 {
     const char *name = m->saved.identify.name;
     char *load = m->saved.load;
-    struct routine *r = recall_routine(m, load[0] ? load : name);
+    struct routine *r =
+        meter_shared_recall(m->shared, &m->memory, m->config.name, load[0] ? load : name);
     if (load[0] && strcmp(load, name) != 0 && strcmp(name, EVENT_UNKNOWN) != 0) {
         const double usual = anomaly_usual_power(r);
         if (!strcmp(load, EVENT_UNKNOWN)) /* it has a name now */
             snprintf(r->appliance, sizeof(r->appliance), "%s", name);
         else if (run->mean_w > 2 * usual || run->mean_w < usual / 2)
-            r = recall_routine(m, name);
+            r = meter_shared_recall(m->shared, &m->memory, m->config.name, name);
     }
     snprintf(load, sizeof(m->saved.load), "%s", r->appliance);
     return r;
@@ -268,33 +244,6 @@ void meter_restore(struct meter *m, int64_t progress_ms, const struct history_ru
     recall(m);
 }
 
-/* Events, alerts and the routine are written when there are any: clearing all of it would cost more
- * than the rest of a reading. */
-static void begin_outcome(struct meter *m)
-{
-    struct outcome *o = &m->shared->outcome;
-    o->meter = m->config.name;
-    o->several = 0;
-    o->progress_ms = 0;
-    o->event_count = o->alert_count = o->has_routine = o->hour_count = 0;
-    o->state = NULL;
-    o->state_bytes = 0;
-}
-
-/* From the meter's own time to the wall clock's. */
-static void stamp(struct meter *m, struct outcome *o)
-{
-    const int64_t offset = m->saved.offset_ms;
-    for (int i = 0; i < o->alert_count; i++) /* their times are the wall clock's already */
-        o->alerts[i].quality = m->quality;
-    for (int i = 0; i < o->event_count; i++) {
-        o->events[i].time_ms += offset;
-        o->events[i].start_ms += offset;
-        o->events[i].end_ms += o->events[i].end_ms ? offset : 0;
-    }
-    o->progress_ms += o->progress_ms ? offset : 0;
-}
-
 /* Hands the outcome over when there is one. The sink answers for it from then on: it stores,
  * queues, or counts it lost. */
 static void end_outcome(struct meter *m)
@@ -307,14 +256,9 @@ static void end_outcome(struct meter *m)
     o->progress_ms = m->saved.detector.started ? m->saved.detector.last_ms : 0;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
-    stamp(m, o);
+    meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
     m->status.events += (uint64_t)o->event_count;
     m->sink.commit(m->sink.context, o);
-}
-
-static struct alert *alert_room(struct meter *m)
-{
-    return &m->shared->outcome.alerts[m->shared->outcome.alert_count];
 }
 
 /* The run's mean power among the phases, as they shared its energy. */
@@ -372,8 +316,8 @@ static void run_ended(struct meter *m, const struct detector_run *run)
     add_event(m, EVENT_OFF, run);
     struct routine *routine = routine_of(m, run);
     const struct anomaly_run finished = run_of(m, run);
-    o->alert_count +=
-        anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished, alert_room(m));
+    o->alert_count += anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished,
+                                       meter_shared_alerts(m->shared));
     m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
     o->has_routine = 1;
     o->routine = *routine;
@@ -405,7 +349,7 @@ static void pass(struct meter *m, int64_t t_ms)
     if (silent && is_trace(m))
         m->shared->outcome.alert_count +=
             anomaly_silent(&m->saved.anomaly, d->last_ms + m->saved.offset_ms, m->config.silence_ms,
-                           alert_room(m));
+                           meter_shared_alerts(m->shared));
 }
 
 /* The phases' last powers held until t_ms, while the load is on. */
@@ -449,7 +393,7 @@ static void detect(struct meter *m, int64_t t_ms, float watts, int renamed)
         add_event(m, EVENT_IDENTIFIED, &run);
     const struct anomaly_run running = run_of(m, &run);
     m->shared->outcome.alert_count +=
-        anomaly_running(&m->saved.anomaly, &m->bounds, &running, alert_room(m));
+        anomaly_running(&m->saved.anomaly, &m->bounds, &running, meter_shared_alerts(m->shared));
 }
 
 /* Whether the reading was consumed in an earlier life. */
@@ -469,7 +413,7 @@ static int primes(struct meter *m, int64_t t_ms)
 static void turn_back(struct meter *m)
 {
     struct detector_run run;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     if (detector_pass(&m->saved.detector, &m->detection, INT64_MAX, &run) == DETECTOR_OFF)
         run_ended(m, &run);
     end_outcome(m);
@@ -483,9 +427,9 @@ static void turn_back(struct meter *m)
 static int damaged(struct meter *m, int64_t t_ms)
 {
     if (t_ms > 0 && t_ms >= m->last_ms && !is_trace(m)) {
-        begin_outcome(m);
-        m->shared->outcome.alert_count +=
-            anomaly_damaged(&m->saved.anomaly, t_ms + m->saved.offset_ms, alert_room(m));
+        meter_shared_begin(m->shared, m->config.name, 0);
+        m->shared->outcome.alert_count += anomaly_damaged(
+            &m->saved.anomaly, t_ms + m->saved.offset_ms, meter_shared_alerts(m->shared));
         end_outcome(m);
     }
     return -EINVAL;
@@ -523,13 +467,15 @@ int meter_reading(struct meter *m, int64_t t_ms, float watts)
         look(m, t_ms, watts, 1);
         return 0;
     }
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     pass(m, t_ms);
     const int64_t wall_ms = t_ms + m->saved.offset_ms;
-    m->shared->outcome.alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, alert_room(m));
+    m->shared->outcome.alert_count +=
+        anomaly_heard(&m->saved.anomaly, wall_ms, meter_shared_alerts(m->shared));
     int use = 1;
-    m->shared->outcome.alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
-                                                      (double)watts, alert_room(m), &use);
+    m->shared->outcome.alert_count +=
+        anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms, (double)watts,
+                        meter_shared_alerts(m->shared), &use);
     if (!use) /* as if the reading before had been repeated */
         watts = d->started ? (float)d->last_w : 0;
     m->saved.repeats = d->started && d->last_ms == t_ms ? m->saved.repeats + 1 : 1;
@@ -551,11 +497,11 @@ void meter_checkpoint(struct meter *m)
     struct outcome *o = &m->shared->outcome;
     if (!m->saved.detector.started)
         return;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     o->progress_ms = m->saved.detector.last_ms;
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
-    stamp(m, o);
+    meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
     m->sink.commit(m->sink.context, o);
 }
 
@@ -587,11 +533,12 @@ void meter_tick(struct meter *m, int64_t now_ms)
     int64_t since = d->started && d->last_ms > m->tick_ms ? d->last_ms : m->tick_ms;
     if (now_ms - since <= m->config.silence_ms)
         return;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     if (detector_pass(d, &m->detection, now_ms, &run) == DETECTOR_OFF)
         run_ended(m, &run);
-    m->shared->outcome.alert_count += anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms,
-                                                     m->config.silence_ms, alert_room(m));
+    m->shared->outcome.alert_count +=
+        anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms, m->config.silence_ms,
+                       meter_shared_alerts(m->shared));
     end_outcome(m);
 }
 
@@ -602,9 +549,9 @@ void meter_forget(struct meter *m, const char *appliance)
         return;
     }
     const int64_t t_ms = m->last_ms == INT64_MIN ? 0 : m->last_ms + m->saved.offset_ms;
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     m->shared->outcome.alert_count +=
-        anomaly_forget(&m->saved.anomaly, appliance, t_ms, alert_room(m));
+        anomaly_forget(&m->saved.anomaly, appliance, t_ms, meter_shared_alerts(m->shared));
     if (!appliance || !strcmp(appliance, m->saved.load))
         m->saved.load[0] = '\0';
     end_outcome(m);
@@ -620,7 +567,7 @@ void meter_finish(struct meter *m)
     struct detector_run run;
     if (m->last_ms == INT64_MIN || m->last_ms < m->prime_ms)
         return; /* nothing new was read */
-    begin_outcome(m);
+    meter_shared_begin(m->shared, m->config.name, 0);
     if (detector_finish(&m->saved.detector, &run) == DETECTOR_OFF)
         run_ended(m, &run);
     end_outcome(m);
