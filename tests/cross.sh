@@ -34,7 +34,7 @@ configure=(cmake -S . -G Ninja -DCMAKE_BUILD_TYPE=Release -DNILM_WERROR=ON -DNIL
 
 # Left out: what starts programs of the build folder or counts on this machine's speed, the other processors' kernel sets, and the
 # best set under its second name.
-without='^(e2e|checks)/|^agent/test_(ctl|journal)$|^transport/test_faults$|/avx|inference/test_(engine|engine_quiet|shipped)$'
+without='^(e2e|checks|fault)/|^agent/test_(ctl|journal)$|^transport/test_faults$|/avx|inference/test_(engine|engine_quiet|shipped)$'
 [ $all = 1 ] || without+='|^storage/test_(damage|kill|outbox_caps|power)$|^transport/test_(bundle|link|pki)$|^agent/test_(meter|publisher)$'
 ctest --test-dir "$build" -R "$filter" -E "$without" --output-on-failure --no-tests=error -j "$(nproc)"
 tally=$(/usr/bin/python3 tests/count.py "$build/Testing/Temporary/LastTest.log")
