@@ -6,7 +6,7 @@
 #include "inference/workshop/mix.h"
 #include "inference/workshop/net_random.h"
 
-#define MIX_OFTEN 0.9 /* how often the first output, which runs all day, is there */
+#define MIX_OFTEN 0.6 /* how often the first output, which runs all day, is there */
 
 struct mix_run {
     uint32_t trace, start, end; /* in raw; [start, end) */

@@ -1,6 +1,6 @@
-/* shipped.c - the engine on a model file: MODEL INPUTS OUTPUTS [hop] (peer.h), for shipped.py.
+/* shipped.c - the engine on a model file: MODEL INPUTS OUTPUTS [HOP] (peer.h), for shipped.py.
  * INPUTS are features, which the engine makes itself: it takes made-up watts instead, and OUTPUTS
- * say nothing. hop: streaming, a hop of 32 samples with its classification. */
+ * say nothing. HOP: streaming, a hop of so many samples with its classification. */
 #include "peer.h"
 
 #include "inference/engine.h"
@@ -15,7 +15,7 @@ static unsigned at;
 static void window(const float *x, float *probabilities)
 {
     (void)x;
-    at = (at + 97) % (SAMPLES - 1024);
+    at = (at + 97) % (SAMPLES - 2048);
     engine_run(engine, scratch, watts + at, probabilities);
     engine_probabilities(engine, probabilities, probabilities);
 }
@@ -35,11 +35,11 @@ int main(int argc, char **argv)
     unsigned r = 1;
 
     if (argc != 4 && argc != 5)
-        peer_fail("usage: shipped MODEL INPUTS OUTPUTS [hop]");
+        peer_fail("usage: shipped MODEL INPUTS OUTPUTS [HOP]");
     if (model_decode_file(argv[1], &m, why, sizeof(why)) ||
-        engine_create(m, argc == 5 ? 32 : 0, &engine, why, sizeof(why)))
+        engine_create(m, argc == 5 ? (unsigned)atoi(argv[4]) : 0, &engine, why, sizeof(why)))
         peer_fail(why);
-    if (m->window > 512 || m->class_count > PEER_CLASSES)
+    if (m->window > 1024 || m->class_count > PEER_CLASSES)
         peer_fail("the model is larger than expected");
     scratch = aligned_alloc(ENGINE_ALIGN, engine_scratch_bytes(engine));
     state = aligned_alloc(ENGINE_ALIGN, engine_state_bytes(engine));
