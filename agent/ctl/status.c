@@ -52,7 +52,7 @@ static void print_inside(const cJSON *s)
                                                                                  : "not connected",
                text_of(link, "broker"), text_of(link, "text"), number_of(link, "sessions"),
                number_of(link, "sent"), number_of(link, "acknowledged"));
-    if (cJSON_IsObject(link) && text_of(link, "refused")[0])
+    if (cJSON_IsObject(link) && strcmp(text_of(link, "refused"), "-") != 0)
         printf("broker: NEW CREDENTIALS OR SETTINGS ARE NOT ACCEPTED: %s\n",
                text_of(link, "refused"));
     if (!cJSON_IsObject(journal))

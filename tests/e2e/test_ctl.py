@@ -390,7 +390,7 @@ def test_agent(world, operator):
     s = status()
     schema.check("status", json.dumps({k: v for k, v in s.items() if k not in ("link", "journal")}).encode())
     text = agent.ctl("status").stdout
-    check("gw-2: nilmd" in text and "fridge" in text and "broker: connected" in text, f"status as text: {text.splitlines()[0]}")
+    check("gw-2: nilmd" in text and "fridge" in text and "broker: connected" in text and "NOT ACCEPTED" not in text, f"status as text: {text.splitlines()[0]}")
     check(wait_for(lambda: json.loads(agent.ctl("events", "--json").stdout or "{}").get("events"), 40), "events beside the running agent")
     run_id = json.loads(agent.ctl("events", "--json").stdout)["events"][-1]["run"]
     expect(0, "is Waffle iron now", "label", run_id, "Waffle iron", "--config", agent.config)
