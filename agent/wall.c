@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
@@ -23,7 +24,8 @@
 #define GAP_MS                                                                                     \
     3600001 /* between what was told before a start without a clock, and after it: nobody knows    \
                how long */
-#define EXACT_MS 2000 /* a correction by less is none */
+#define EXACT_MS 2000     /* a correction by less is none */
+#define CORRECTING_MS 100 /* at a time: the meters are waiting */
 
 static int64_t read_ms(clockid_t id)
 {
@@ -92,18 +94,45 @@ static int64_t get(struct store *store, const char *name)
     return store_get(store, name, &value) == 0 ? value : 0;
 }
 
+static const char *moved_name(int i)
+{
+    static char name[32];
+    snprintf(name, sizeof name, "clock.moved.%d", i);
+    return name;
+}
+
 static int save_period(const struct wall *w, struct store *store)
 {
-    int rc = store_set(store, "clock.boot", boot_number());
-    if (rc == 0)
-        rc = store_set(store, "clock.base_ms", w->base_ms);
-    if (rc == 0)
-        rc = store_set(store, "clock.began_ms", w->began_ms);
-    if (rc == 0)
-        rc = store_set(store, "clock.first_seq", w->first_seq);
-    if (rc == 0)
-        rc = store_set(store, "clock.released", w->released);
+    const struct {
+        const char *name;
+        int64_t value;
+    } values[] = {{"clock.boot", boot_number()},       {"clock.base_ms", w->base_ms},
+                  {"clock.began_ms", w->began_ms},     {"clock.first_seq", w->first_seq},
+                  {"clock.released", w->released},     {"clock.correcting", w->correcting},
+                  {"clock.delta_ms", w->delta_ms},     {"clock.until_ms", w->until_ms},
+                  {"clock.runs_below", w->runs_below}, {"clock.moved", w->moved_count}};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof values / sizeof values[0] && rc == 0; i++)
+        rc = store_set(store, values[i].name, values[i].value);
+    for (int i = 0; i < w->moved_count && rc == 0; i++)
+        rc = store_set(store, moved_name(i), w->moved[i]);
     return rc;
+}
+
+static void load_period(struct wall *w, struct store *store)
+{
+    w->base_ms = get(store, "clock.base_ms");
+    w->began_ms = get(store, "clock.began_ms");
+    w->first_seq = get(store, "clock.first_seq");
+    w->released = get(store, "clock.released") != 0;
+    w->correcting = w->began_ms && get(store, "clock.correcting") != 0;
+    w->delta_ms = get(store, "clock.delta_ms");
+    w->until_ms = get(store, "clock.until_ms");
+    w->runs_below = get(store, "clock.runs_below");
+    const int64_t moved = get(store, "clock.moved");
+    w->moved_count = moved < 0 || moved > WALL_MOVED ? 0 : (int)moved;
+    for (int i = 0; i < w->moved_count; i++)
+        w->moved[i] = get(store, moved_name(i));
 }
 
 static int save_floor(struct wall *w, struct store *store)
@@ -122,7 +151,7 @@ static int begin_period(struct wall *w, struct store *store, int64_t real_ms, in
         from = live_ms + GAP_MS;
     w->base_ms = from - read_ms(CLOCK_BOOTTIME);
     w->began_ms = from > 0 ? from : 1;
-    w->released = 0;
+    w->released = w->correcting = 0;
     int rc = outbox_statistics(store, &s);
     if (rc == 0)
         w->first_seq = (int64_t)s.next_seq;
@@ -138,6 +167,120 @@ static int begin_period(struct wall *w, struct store *store, int64_t real_ms, in
     return rc;
 }
 
+/* ---- corrections ---- */
+
+struct correction {
+    int64_t delta_ms;
+    const char *quality;
+    int items;
+};
+
+static int correct_body(void *context, const char *body, char **out)
+{
+    static const char *const names[] = {"time", "start", "end", "since"};
+    struct correction *c = context;
+    cJSON *o = cJSON_Parse(body);
+    cJSON *quality = cJSON_GetObjectItemCaseSensitive(o, "time_quality");
+    int rc = 0;
+    *out = NULL;
+    if (cJSON_IsString(quality) && strcmp(quality->valuestring, "unset") == 0) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            cJSON *item = cJSON_GetObjectItemCaseSensitive(o, names[i]);
+            if (cJSON_IsNumber(item) && item->valuedouble > 0)
+                cJSON_SetNumberValue(item, item->valuedouble + (double)c->delta_ms);
+        }
+        if (!cJSON_SetValuestring(quality, c->quality) || !(*out = cJSON_PrintUnformatted(o)))
+            rc = -ENOMEM;
+        c->items++;
+    }
+    cJSON_Delete(o);
+    return rc;
+}
+
+static int is_exact(const struct wall *w)
+{
+    return llabs(w->delta_ms) < EXACT_MS;
+}
+
+/* Of runs that are open and end meanwhile, with their times already right, nobody could tell later
+ * whether they are due: they are corrected now, and remembered. */
+static int begin_correcting(struct wall *w, struct store *store)
+{
+    int rc;
+    w->correcting = 1;
+    w->items = 0;
+    w->delta_ms = w->offset_ms;
+    w->until_ms = wall_count_ms(w) + 1;
+    w->runs_below = w->runs = w->moved_count = 0;
+    if (is_exact(w))
+        return 0;
+    w->runs_below = INT64_MAX;
+    rc = places_shift_runs(store, w->began_ms, w->until_ms, w->delta_ms);
+    if (rc >= 0)
+        rc = history_shift_open(store, w->began_ms, w->until_ms, w->delta_ms, w->moved, WALL_MOVED);
+    w->runs = w->moved_count = rc < 0 ? 0 : rc;
+    return rc < 0 ? rc : 0;
+}
+
+/* In a transaction. 1: there is more to do, 0: that was all, -errno. */
+static int correct_rows(struct wall *w, struct store *store)
+{
+    struct correction c = {.delta_ms = w->delta_ms, .quality = is_exact(w) ? "clock" : "corrected"};
+    uint64_t seq = (uint64_t)w->first_seq;
+    int rc = w->correcting ? 0 : begin_correcting(w, store);
+    if (rc == 0 && w->runs_below > 0) {
+        rc = history_shift(store, &w->runs_below, w->began_ms, w->until_ms, w->delta_ms, WALL_PIECE,
+                           w->moved, w->moved_count);
+        w->runs += rc > 0 ? rc : 0;
+        if (rc >= 0 && rc < WALL_PIECE)
+            w->runs_below = 0;
+        return rc < 0 ? rc : w->runs_below > 0 || !w->released;
+    }
+    if (rc == 0 && !w->released)
+        rc = outbox_rewrite(store, &seq, WALL_PIECE, correct_body, &c);
+    w->first_seq = (int64_t)seq;
+    w->items += c.items;
+    return rc;
+}
+
+/* One transaction of it. Tried again when the disk refuses. 0 or -errno. */
+static int correct(struct wall *w, struct store *store)
+{
+    struct wall next = *w;
+    int rc = store_begin(store);
+    if (rc < 0)
+        return rc;
+    rc = correct_rows(&next, store);
+    if (rc == 0) /* done */
+        next.began_ms = next.correcting = next.moved_count = 0;
+    if (rc >= 0)
+        rc = save_period(&next, store);
+    if (rc == 0)
+        rc = store_commit(store);
+    if (rc < 0) {
+        store_rollback(store);
+        return rc;
+    }
+    *w = next;
+    if (!w->correcting)
+        log_info("clock: set, %+" PRId64
+                 " s from what was counted; %d items and %d runs have their time",
+                 w->delta_ms / 1000, w->items, w->runs);
+    return 0;
+}
+
+static int correct_for_a_while(struct wall *w, struct store *store, int64_t for_ms)
+{
+    const int64_t end = read_ms(CLOCK_MONOTONIC) + for_ms;
+    int rc;
+    do
+        rc = correct(w, store);
+    while (rc == 0 && w->correcting && read_ms(CLOCK_MONOTONIC) < end);
+    return rc;
+}
+
+/* ---- start and end ---- */
+
 int wall_start(struct wall *w, struct store *store, int64_t wait_ms, int64_t live_ms)
 {
     const int64_t real = read_ms(CLOCK_REALTIME);
@@ -146,18 +289,18 @@ int wall_start(struct wall *w, struct store *store, int64_t wait_ms, int64_t liv
     w->wait_ms = wait_ms;
     w->floor_ms = w->stored_floor_ms = get(store, "clock.floor_ms");
     const int believable = is_believable(w, real, is_synchronized());
-    if (get(store, "clock.boot") ==
-        boot_number()) { /* went on from an unset clock before, in this boot */
-        w->base_ms = get(store, "clock.base_ms");
-        w->began_ms = get(store, "clock.began_ms");
-        w->first_seq = get(store, "clock.first_seq");
-        w->released = get(store, "clock.released") != 0;
+    const int same_boot = get(store, "clock.boot") == boot_number();
+    load_period(w, store);
+    if (w->correcting)
+        rc = correct_for_a_while(w, store, INT64_MAX / 2);
+    if (same_boot) { /* went on from an unset clock before */
         if (believable)
             w->offset_ms = real - wall_count_ms(w);
-    } else if (believable) {
-        w->base_ms = real - read_ms(CLOCK_BOOTTIME);
     } else {
-        rc = begin_period(w, store, real, live_ms);
+        w->base_ms = real - read_ms(CLOCK_BOOTTIME);
+        w->began_ms = w->correcting ? w->began_ms : 0;
+        if (!believable)
+            rc = begin_period(w, store, real, live_ms);
     }
     w->known = w->ever_known = believable;
     if (!w->known)
@@ -189,105 +332,6 @@ void wall_stop(struct wall *w, struct store *store)
         log_warning("clock: the time cannot be kept: %s", store_error(store));
 }
 
-/* ---- corrections ---- */
-
-struct correction {
-    struct store *store;
-    int64_t delta_ms;
-    const char *quality;
-    int rc;
-    int items, runs;
-};
-
-static int correct_body(void *context, const char *body, char **out)
-{
-    static const char *const names[] = {"time", "start", "end", "since"};
-    struct correction *c = context;
-    cJSON *o = cJSON_Parse(body);
-    cJSON *quality = cJSON_GetObjectItemCaseSensitive(o, "time_quality");
-    int rc = 0;
-    *out = NULL;
-    if (cJSON_IsString(quality) && strcmp(quality->valuestring, "unset") == 0) {
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-            cJSON *item = cJSON_GetObjectItemCaseSensitive(o, names[i]);
-            if (cJSON_IsNumber(item) && item->valuedouble > 0)
-                cJSON_SetNumberValue(item, item->valuedouble + (double)c->delta_ms);
-        }
-        if (!cJSON_SetValuestring(quality, c->quality) || !(*out = cJSON_PrintUnformatted(o)))
-            rc = -ENOMEM;
-        c->items++;
-    }
-    cJSON_Delete(o);
-    return rc;
-}
-
-#define RUNS_AT_ONCE 128
-struct runs {
-    struct history_run found[RUNS_AT_ONCE];
-    int count;
-};
-
-static int collect_run(void *context, const struct history_run *run)
-{
-    struct runs *r = context;
-    r->found[r->count++] = *run;
-    return 0;
-}
-
-/* Runs that began without a clock; newest first, so a corrected one is not met again. */
-static int correct_runs(struct correction *c, int64_t from_ms, int64_t to_ms)
-{
-    struct runs *r = calloc(1, sizeof *r);
-    int rc = r ? places_shift_runs(c->store, from_ms, to_ms, c->delta_ms) : -ENOMEM;
-    rc = rc > 0 ? 0 : rc;
-    for (int n = 1; rc == 0 && n > 0;) {
-        r->count = 0;
-        n = history_list(c->store, from_ms, to_ms, NULL, NULL, RUNS_AT_ONCE, collect_run, r);
-        rc = n < 0 ? n : 0;
-        for (int i = 0; i < r->count && rc == 0; i++) {
-            to_ms = r->found[i].start_ms; /* runs of one time are few: at most all meters' */
-            r->found[i].start_ms += c->delta_ms;
-            r->found[i].end_ms += r->found[i].end_ms ? c->delta_ms : 0;
-            rc = history_update(c->store, &r->found[i]);
-            c->runs += rc == 0;
-        }
-        if (n < RUNS_AT_ONCE)
-            break;
-    }
-    free(r);
-    return rc;
-}
-
-/* The clock is known now: what was stored without it gets its time. Tried again when the disk
- * refuses. */
-static int correct(struct wall *w, struct store *store)
-{
-    struct correction c = {.store = store, .delta_ms = w->offset_ms};
-    const int64_t began = w->began_ms;
-    c.quality = llabs(c.delta_ms) < EXACT_MS ? "clock" : "corrected";
-    int rc = store_begin(store);
-    if (rc < 0)
-        return rc;
-    if (!w->released)
-        rc = outbox_rewrite(store, (uint64_t)w->first_seq, correct_body, &c);
-    if (rc == 0 && strcmp(c.quality, "corrected") == 0)
-        rc = correct_runs(&c, began, wall_count_ms(w) + 1);
-    w->began_ms = 0;
-    if (rc == 0)
-        rc = save_period(w, store);
-    if (rc == 0)
-        rc = store_commit(store);
-    if (rc < 0) {
-        store_rollback(store);
-        w->began_ms = began;
-        return rc;
-    }
-    log_info("clock: set, %+" PRId64
-             " s from what was counted; %d items and %d runs have their time",
-             c.delta_ms / 1000, c.items, c.runs);
-    return 0;
-}
-
 /* ---- once a second ---- */
 
 static void follow(struct wall *w, int64_t real_ms, int synchronized)
@@ -295,7 +339,7 @@ static void follow(struct wall *w, int64_t real_ms, int synchronized)
     const int64_t offset = real_ms - wall_count_ms(w);
     const int64_t step = offset - w->offset_ms;
     if (llabs(step) >= STEP_MS) {
-        if (w->ever_known)
+        if (w->ever_known && llabs(step) >= EXACT_MS) /* leap seconds and their smearing: not */
             log_info("clock: set by %+.1f s; runs keep their length", (double)step / 1e3);
         w->offset_ms = offset;
     }
@@ -334,8 +378,8 @@ int wall_tick(struct wall *w, struct store *store, int connected)
         log_warning("clock: set to a time that cannot be; counting on from the last good one");
         w->known = 0;
     }
-    if (w->known && w->began_ms)
-        corrected = correct(w, store) == 0;
+    if (w->began_ms && (w->known || w->correcting))
+        corrected = correct_for_a_while(w, store, CORRECTING_MS) == 0;
     release_late(w, store, connected);
     if (llabs(w->floor_ms - w->stored_floor_ms) >= HOUR_MS && save_floor(w, store) < 0)
         w->stored_floor_ms = w->floor_ms; /* the disk refuses: in an hour again */

@@ -16,6 +16,9 @@
 
 #define WALL_SET_MS INT64_C(1704067200000) /* 2024-01-01: an earlier clock was never set */
 
+#define WALL_PIECE 500 /* rows corrected in one transaction */
+#define WALL_MOVED 128 /* open runs, of all meters */
+
 struct wall {
     int known;         /* the wall clock can be believed */
     int ever_known;    /* it could, since the start */
@@ -29,14 +32,23 @@ struct wall {
                            be corrected */
     int64_t first_seq;  /* number of the first item with such a time */
     int64_t release_at; /* boot time; 0: the broker is not there */
+    /* A correction under way, kept in the store with the numbers above: what lasts longer than one
+     * transaction is finished with the difference that it began with. */
+    int correcting;
+    int64_t delta_ms, until_ms, runs_below; /* times before until_ms; runs of smaller ids are due */
+    int64_t moved[WALL_MOVED];              /* runs that were open: corrected first */
+    int moved_count;
+    int items, runs; /* corrected so far */
 };
 
-/* Takes up what the store knows. live_ms: latest time that a live meter has told (0: none). 0 or
- * -errno of the store, with a usable clock all the same. */
+/* Takes up what the store knows, and finishes a correction that a power cut interrupted. live_ms:
+ * latest time that a live meter has told (0: none). 0 or -errno of the store, with a usable clock
+ * all the same. */
 int wall_start(struct wall *w, struct store *store, int64_t wait_ms, int64_t live_ms);
 /* The store was replaced while running. */
 void wall_use_store(struct wall *w, struct store *store);
-/* About once a second. connected: to a broker. Returns 1 when times have been corrected. */
+/* About once a second. connected: to a broker. Returns 1 when times are being corrected: in
+ * transactions of WALL_PIECE rows, a tenth of a second of them at a time. */
 int wall_tick(struct wall *w, struct store *store, int connected);
 /* Keeps the floor for the next start. */
 void wall_stop(struct wall *w, struct store *store);

@@ -247,6 +247,86 @@ int history_label(struct store *s, int64_t id, const char *appliance)
     return store_leave(s, rc);
 }
 
+static int shift(struct store *s, struct history_run *run, int64_t by_ms)
+{
+    run->start_ms += by_ms;
+    run->end_ms += run->end_ms != 0 ? by_ms : 0;
+    return update(s, run);
+}
+
+/* The next row of a statement whose parameters 1 to 3 are these: 1, 0 none, -errno. */
+static int next_run(struct store *s, sqlite3_stmt *q, int64_t id, int64_t from_ms, int64_t to_ms,
+                    struct history_run *run)
+{
+    sqlite3_bind_int64(q, 1, id);
+    sqlite3_bind_int64(q, 2, from_ms);
+    sqlite3_bind_int64(q, 3, to_ms);
+    int rc = store_step(s, q, "find a run");
+    if (rc > 0) {
+        rc = take_run(s, q, run);
+        rc = rc < 0 ? rc : 1;
+    }
+    store_done(q);
+    return rc;
+}
+
+int history_shift_open(struct store *s, int64_t from_ms, int64_t to_ms, int64_t by_ms, int64_t *ids,
+                       int room)
+{
+    struct history_run run = {.id = -1};
+    int count = 0, found = 1;
+
+    store_clear(s);
+    int rc = store_enter(s);
+    while (rc == 0 && found && count < room) {
+        sqlite3_stmt *q = store_statement(s, HISTORY_SHIFT_OPEN,
+                                          "SELECT " COLUMNS " FROM run WHERE end_ms = 0 AND id > ?1"
+                                          " AND start_ms >= ?2 AND start_ms < ?3"
+                                          " ORDER BY id LIMIT 1");
+        rc = found = next_run(s, q, run.id, from_ms, to_ms, &run);
+        if (found > 0) {
+            ids[count++] = run.id;
+            rc = shift(s, &run, by_ms);
+        }
+    }
+    rc = store_leave(s, rc);
+    return rc < 0 ? rc : count;
+}
+
+static int is_among(int64_t id, const int64_t *ids, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (ids[i] == id)
+            return 1;
+    return 0;
+}
+
+int history_shift(struct store *s, int64_t *below_id, int64_t from_ms, int64_t to_ms, int64_t by_ms,
+                  int most, const int64_t *but, int but_count)
+{
+    struct history_run run = {.id = *below_id};
+    int count = 0, found = 1;
+
+    store_clear(s);
+    int rc = store_enter(s);
+    while (rc == 0 && found && count < most) {
+        sqlite3_stmt *q = store_statement(s, HISTORY_SHIFT,
+                                          "SELECT " COLUMNS " FROM run NOT INDEXED WHERE id < ?1"
+                                          " AND start_ms >= ?2 AND start_ms < ?3"
+                                          " ORDER BY id DESC LIMIT 1");
+        rc = found = next_run(s, q, run.id, from_ms, to_ms, &run);
+        if (found > 0) {
+            count++;
+            rc = is_among(run.id, but, but_count) ? 0 : shift(s, &run, by_ms);
+        }
+    }
+    rc = store_leave(s, rc);
+    if (rc < 0)
+        return rc;
+    *below_id = run.id;
+    return count;
+}
+
 int history_trim(struct store *s, int64_t max_rows)
 {
     int removed = 0;

@@ -50,6 +50,16 @@ int history_read(struct store *s, int64_t id, struct history_run *out);
 /* Renames the appliance of one run (a correction). -ENOENT. */
 int history_label(struct store *s, int64_t id, const char *appliance);
 
+/* Runs that began in [from_ms, to_ms) get another time: the clock was not known then. First those
+ * that are open, as their end may be written at any time: at most room of them, their ids to ids.
+ * Returns how many. */
+int history_shift_open(struct store *s, int64_t from_ms, int64_t to_ms, int64_t by_ms, int64_t *ids,
+                       int room);
+/* Then all of smaller ids than *below_id but those, in pieces: largest id first, at most `most` in
+ * one transaction; *below_id is where to go on. Returns how many; fewer than most: that was all. */
+int history_shift(struct store *s, int64_t *below_id, int64_t from_ms, int64_t to_ms, int64_t by_ms,
+                  int most, const int64_t *but, int but_count);
+
 /* Removes the oldest finished runs beyond max_rows. Returns the number removed or -errno. */
 int history_trim(struct store *s, int64_t max_rows);
 

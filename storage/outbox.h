@@ -106,11 +106,13 @@ int outbox_park(struct store *s, uint64_t seq, const char *reason);
  * -errno. */
 int outbox_unpark(struct store *s);
 
-/* Changes bodies of waiting items from number from_seq on, in one transaction. Only for items that
- * were never sent: what was must not change. rewrite puts a new body (malloc) into *out, or leaves
- * it NULL; 0 or -errno, which ends all. */
+/* Changes bodies of waiting items from number *seq on, at most `most` of them, in one transaction;
+ * *seq is where to go on. Only for items that were never sent: what was must not change. rewrite
+ * puts a new body (malloc) into *out, or leaves it NULL; 0 or -errno, which ends all. Returns 1:
+ * there may be more, 0: that was all, -errno (*seq is as it was). */
 typedef int outbox_rewriter(void *context, const char *body, char **out);
-int outbox_rewrite(struct store *s, uint64_t from_seq, outbox_rewriter *rewrite, void *context);
+int outbox_rewrite(struct store *s, uint64_t *seq, int most, outbox_rewriter *rewrite,
+                   void *context);
 
 struct outbox_parked {
     uint64_t seq;

@@ -35,15 +35,14 @@ static int read_row(struct store *s, sqlite3_stmt *q, outbox_rewriter *rewrite, 
 
 static int update_row(struct store *s, const struct outbox_item *item)
 {
-    sqlite3_stmt *q = NULL;
-    sqlite3_prepare_v2(s->db, "UPDATE outbox SET body = ?1, size = ?2, crc = ?3 WHERE seq = ?4", -1,
-                       &q, NULL);
+    sqlite3_stmt *q = store_statement(
+        s, OUTBOX_REWRITE, "UPDATE outbox SET body = ?1, size = ?2, crc = ?3 WHERE seq = ?4");
     sqlite3_bind_text(q, 1, item->body, (int)item->body_bytes, SQLITE_STATIC);
     sqlite3_bind_int64(q, 2, outbox_size(item));
     sqlite3_bind_int64(q, 3, outbox_checksum(item));
     sqlite3_bind_int64(q, 4, (sqlite3_int64)item->seq);
     const int rc = store_step(s, q, "rewrite an item");
-    sqlite3_finalize(q);
+    store_done(q);
     return rc;
 }
 
@@ -52,12 +51,11 @@ static int rewrite_next(struct store *s, struct outbox_state *state, uint64_t *s
                         outbox_rewriter *rewrite, void *context)
 {
     struct row row = {.body = NULL};
-    sqlite3_stmt *q = NULL;
     int64_t before = 0;
-    sqlite3_prepare_v2(s->db,
-                       "SELECT seq, epoch, kind, created_ms, channel, body, size FROM outbox "
-                       "WHERE seq >= ? ORDER BY seq LIMIT 1",
-                       -1, &q, NULL);
+    sqlite3_stmt *q =
+        store_statement(s, OUTBOX_NEXT,
+                        "SELECT seq, epoch, kind, created_ms, channel, body, size FROM outbox "
+                        "WHERE seq >= ?1 ORDER BY seq LIMIT 1");
     sqlite3_bind_int64(q, 1, (sqlite3_int64)*seq);
     int rc = store_step(s, q, "read an item");
     const int found = rc > 0;
@@ -66,7 +64,7 @@ static int rewrite_next(struct store *s, struct outbox_state *state, uint64_t *s
         rc = read_row(s, q, rewrite, context, &row);
         *seq = row.item.seq + 1;
     }
-    sqlite3_finalize(q);
+    store_done(q);
     if (rc == 0 && row.body)
         rc = update_row(s, &row.item);
     if (rc == 0 && row.body && row.item.kind != OUTBOX_GAP)
@@ -75,21 +73,25 @@ static int rewrite_next(struct store *s, struct outbox_state *state, uint64_t *s
     return rc < 0 ? rc : found;
 }
 
-int outbox_rewrite(struct store *s, uint64_t from_seq, outbox_rewriter *rewrite, void *context)
+int outbox_rewrite(struct store *s, uint64_t *seq, int most, outbox_rewriter *rewrite,
+                   void *context)
 {
     struct outbox_state state = {0};
-    uint64_t seq = from_seq;
+    uint64_t next = *seq;
+    int found = 1;
     store_clear(s);
     int rc = store_enter(s);
     if (rc == 0)
         rc = outbox_read_state(s, &state);
-    while (rc == 0) {
-        rc = rewrite_next(s, &state, &seq, rewrite, context);
-        if (rc == 0)
-            break;
-        rc = rc < 0 ? rc : 0;
+    for (int i = 0; i < most && rc == 0 && found; i++) {
+        found = rewrite_next(s, &state, &next, rewrite, context);
+        rc = found < 0 ? found : 0;
     }
     if (rc == 0)
         rc = outbox_write_state(s, &state);
-    return store_leave(s, rc);
+    rc = store_leave(s, rc);
+    if (rc < 0)
+        return rc;
+    *seq = next;
+    return found;
 }
