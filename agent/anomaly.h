@@ -3,27 +3,32 @@
  *
  * Of appliances, from what was learned (anomaly_routine.h), after the learning period and
  * ANOMALY_RUNS main runs:
- *  left_on           the run lasts longer than max(1.25 of the longest, min(2.5 of the 95 %
- *                    quantile, that and 6 hours)). Cleared when it ends.
- *  power_unusual     median power of the last 5 main runs more than 12 % beyond what such blocks
- *                    were, or two of the last three runs beyond all others by far.
- *  duration_unusual  median length of the last 5 main runs more than 25 % beyond what such blocks
- *                    were.
+ *  left_on           the run lasts longer than the longest by a half (by 10 minutes at least, by 8
+ *                    hours at most; twice the longest where lengths vary), and than three times the
+ *                    95 % quantile (or that and 6 hours). Cleared when it ends.
+ *  power_unusual     median power of the last 5 main runs more than 12 % beyond the blocks of five
+ *                    of all days; its mean since yesterday more than 10 % (more when few days are
+ *                    known) and 3 spreads beyond that of other days; two of the last three runs
+ *                    beyond all others by far; of loads with less than five runs a day: three of
+ *                    the last four beyond all others by 10 %.
+ *  duration_unusual  the same with 45 %, 15 % and 30 %.
  *  cycling_often, cycle_missing  of what runs in regular cycles: mean period of the last 8 more
- *                    than 30 % beyond what such blocks were; no start for 2.2 usual long periods;
- *                    cycling_often also: twice the starts of any day before.
+ *                    than 50 % beyond what such means were, or the mean since yesterday 15 %; no
+ *                    start for 2.2 usual long periods; cycling_often also: twice the starts of any
+ *                    day before.
  *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
- *                    was when learning ended.
- *  time_unusual      unknown loads of a sum at an hour in which there were none before.
+ *                    was when learning ended, and 5 % farther than anything learned until then.
+ *  time_unusual      an unknown load of a sum ran at an hour in which there were none before.
+ *                    Cleared an hour later.
  * Of the meter: meter_silent, meter_frozen (the same reading for 3 times the longest such stretch),
  *  reading_impossible, total_over, energy_over.
  * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7.
  *
  * Each alert is raised once per meter, kind and appliance, updated when it is worse or a day later,
  * and cleared, under one alert_id. While the meter is frozen nothing is said about appliances. A
- * run is learned from when it ended by switching off and nothing is odd; what stays odd for a week
- * and 12 runs is usual from then on. Structures hold no pointers and may be copied as bytes. Time
- * is the readings' own; one thread.
+ * run is learned from when it ended by switching off and neither it nor the four behind it were
+ * odd; what stays odd for a week and 12 runs is usual from then on. Structures hold no pointers and
+ * may be copied as bytes. Time is the readings' own; one thread.
  */
 #ifndef AGENT_ANOMALY_H
 #define AGENT_ANOMALY_H
@@ -102,7 +107,6 @@ struct anomaly_bounds {
     double left_on_s; /* 0: none */
     double usual_w, usual_s, longest_s;
     uint64_t runs;
-    int odd_hour; /* of a mixed one: it does not run at this hour */
 };
 /* r: what was learned about the appliance, or NULL. */
 void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,

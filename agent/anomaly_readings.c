@@ -14,10 +14,11 @@
 #define NEGATIVE_MS 60000
 #define STILL_FACTOR 3.0
 #define STILL_READINGS 10u
-#define STILL_LEARN_S 21600.0 /* longer ones are no routine */
+#define STILL_LEARN_S 21600.0 /* longer ones count as this */
 #define STILL_OFF_S 1800.0    /* a load at rest that is never still for longer has a noise */
-#define HOLD_MS 600000        /* energy is not counted over longer holes */
-#define RUNNING_MS 900000     /* a cycle is not overdue while it runs */
+#define ODD_HOUR_OVER_MS 3600000
+#define HOLD_MS 600000    /* energy is not counted over longer holes */
+#define RUNNING_MS 900000 /* a cycle is not overdue while it runs */
 
 static int tell_impossible(struct anomaly *a, int64_t t_ms, double watts, double bound,
                            const char *seen, struct alert *out)
@@ -93,7 +94,37 @@ static double still_limit(const struct anomaly *a, const struct anomaly_rules *r
     const double longest = (double)(on ? r->longest_on_s : r->longest_off_s);
     if (!on && longest > STILL_OFF_S)
         return HUGE_VAL; /* at rest this meter says the same for hours */
-    return fmax(on ? least : 6 * least, STILL_FACTOR * longest);
+    /* at rest little changes; but what has never been at rest is not so now */
+    return fmax(on || longest <= 0 ? least : 6 * least, STILL_FACTOR * longest);
+}
+
+/* What the stretch that is over says about this meter. */
+static void learn_still(struct anomaly_readings *r, double seconds, int on)
+{
+    float *longest = on ? &r->longest_on_s : &r->longest_off_s;
+    if (r->still_count > 2)
+        *longest = fmaxf(*longest, (float)fmin(seconds, STILL_LEARN_S));
+}
+
+/* Another reading than the last one, or one behind a hole. */
+static int stir(struct anomaly *a, int64_t t_ms, double watts, int on, struct alert *out)
+{
+    struct anomaly_readings *r = &a->readings;
+    const double seconds = (double)(t_ms - r->still_since_ms) / 1000;
+    char seen[64], text[32];
+    int n = 0;
+    if (anomaly_find(a, ANOMALY_FROZEN, "")) {
+        anomaly_blind(a, t_ms);
+        snprintf(seen, sizeof(seen), "another reading after %s",
+                 anomaly_duration(seconds, text, sizeof(text)));
+        n = anomaly_clear(a, ANOMALY_FROZEN, "", t_ms, seen, out);
+    } else {
+        learn_still(r, (double)(r->last_ms - r->still_since_ms) / 1000, on);
+    }
+    r->still_w = (float)watts;
+    r->still_since_ms = t_ms;
+    r->still_count = 1;
+    return n;
 }
 
 static int judge_still(struct anomaly *a, const struct anomaly_rules *rules, int64_t t_ms,
@@ -102,32 +133,18 @@ static int judge_still(struct anomaly *a, const struct anomaly_rules *rules, int
     struct anomaly_readings *r = &a->readings;
     const int on = (double)r->still_w >= rules->on_w;
     const double seconds = (double)(t_ms - r->still_since_ms) / 1000;
+    const int hole = t_ms - r->last_ms > HOLD_MS && !anomaly_find(a, ANOMALY_FROZEN, "");
     char expected[96], seen[64], text[32];
     if (rules->frozen_ms <= 0)
         return 0;
-    if ((float)watts != r->still_w || r->still_count == 0) {
-        int n = 0;
-        if (anomaly_find(a, ANOMALY_FROZEN, "")) {
-            anomaly_blind(a, t_ms);
-            snprintf(seen, sizeof(seen), "another reading after %s",
-                     anomaly_duration(seconds, text, sizeof(text)));
-            n = anomaly_clear(a, ANOMALY_FROZEN, "", t_ms, seen, out);
-        } else if (r->still_count > 2 && seconds <= STILL_LEARN_S) {
-            float *longest = on ? &r->longest_on_s : &r->longest_off_s;
-            *longest = fmaxf(*longest, (float)seconds);
-        } else if (r->still_count > 2 && !on) {
-            r->longest_off_s = (float)STILL_LEARN_S;
-        }
-        r->still_w = (float)watts;
-        r->still_since_ms = t_ms;
-        r->still_count = 1;
-        return n;
-    }
+    if ((float)watts != r->still_w || r->still_count == 0 || hole)
+        return stir(a, t_ms, watts, on, out);
     r->still_count += r->still_count < UINT32_MAX;
     const double limit = still_limit(a, rules, on);
     if (seconds <= limit || r->still_count < STILL_READINGS ||
-        t_ms - r->first_ms < rules->learning_ms || anomaly_find(a, ANOMALY_MISSING, NULL))
-        return 0;
+        r->still_since_ms - r->first_ms < rules->learning_ms ||
+        anomaly_find(a, ANOMALY_MISSING, NULL))
+        return 0; /* a stretch that began while learning has a length that is still being learned */
     snprintf(expected, sizeof(expected), "readings that change, at least every %s",
              anomaly_duration(limit, text, sizeof(text)));
     snprintf(seen, sizeof(seen), "%.1f W and nothing else for %s", watts,
@@ -273,6 +290,9 @@ int anomaly_reading(struct anomaly *a, const struct anomaly_rules *rules, int64_
         r->bad_ms = 0;
         n += anomaly_clear(a, ANOMALY_IMPOSSIBLE, "", t_ms, "none for a day", alerts + n);
     }
+    const struct anomaly_open *odd = anomaly_find(a, ANOMALY_TIME, NULL);
+    if (odd && t_ms - odd->told_ms > ODD_HOUR_OVER_MS)
+        n += anomaly_clear(a, ANOMALY_TIME, odd->appliance, t_ms, "it is over", alerts + n);
     n += judge_still(a, rules, t_ms, watts, alerts + n);
     n += judge_total(a, rules, t_ms, watts, alerts + n);
     n += judge_energy(a, rules, t_ms, alerts + n);

@@ -6,17 +6,21 @@
 #include <string.h>
 #include <time.h>
 
-#define VERSION 2u
+#define VERSION 3u
 #define SMALL_SHARE 0.15
 #define REACH_DAYS 28.0 /* how far the sample goes back */
 #define DAY_MS 86400000.0
 #define DEVIATION 1.4826  /* of a normal distribution, from the median absolute deviation */
-#define CYCLIC_SPREAD 0.5 /* of the logarithm of the period */
+#define CYCLIC_SPREAD 0.6 /* of the logarithm of the period */
 #define EVEN_SPREAD 0.35  /* of the logarithm of the length */
 #define LONGER 1.3        /* by how much one run may raise the longest at once */
-#define FADE 0.998        /* of the longest, with each run */
+#define ODD_HOUR_DAYS 14
 #define BLOCK 5u
+#define PERIODS 8u
+#define BLOCKS 10u    /* fewer do not show how blocks vary */
+#define BLOCK_DAYS 3u /* nor do they on fewer days */
 
+static_assert(ANOMALY_LAG + PERIODS <= ANOMALY_RECENT, "what is learned is still there");
 static_assert(sizeof(struct anomaly_routine) <= ROUTINE_DATA_BYTES, "fits a row");
 
 void anomaly_routine_load(const struct routine *r, struct anomaly_routine *out)
@@ -25,7 +29,7 @@ void anomaly_routine_load(const struct routine *r, struct anomaly_routine *out)
     if (r->data_bytes == sizeof(*out))
         memcpy(out, r->data, sizeof(*out));
     if (out->version != VERSION || out->kept > ANOMALY_SAMPLE || out->recent > ANOMALY_RECENT ||
-        out->days > ANOMALY_DAYS)
+        out->days > ANOMALY_DAYS || out->span_count > ANOMALY_SPANS)
         memset(out, 0, sizeof(*out));
     out->version = VERSION;
 }
@@ -106,7 +110,7 @@ static double small_energy(const struct anomaly_routine *a)
 
 /* ---- what is usual ---- */
 
-enum field { SECONDS, WATTS, PERIOD, BLOCK_W, BLOCK_S, BLOCK_PERIOD };
+enum field { SECONDS, WATTS, PERIOD };
 
 /* One figure of the main runs that have it, sorted. Returns how many. */
 static int collect(const struct anomaly_routine *a, double small_wh, enum field field, double *out)
@@ -114,8 +118,7 @@ static int collect(const struct anomaly_routine *a, double small_wh, enum field 
     int n = 0;
     for (uint32_t i = 0; i < a->kept; i++) {
         const struct anomaly_kept *k = &a->sample[i];
-        const float fields[] = {k->seconds, k->mean_w,  k->period_s,
-                                k->block_w, k->block_s, k->block_period_s};
+        const float fields[] = {k->seconds, k->mean_w, k->period_s};
         if ((double)k->energy_wh >= small_wh && fields[field] > 0)
             out[n++] = (double)fields[field];
     }
@@ -126,54 +129,73 @@ static int collect(const struct anomaly_routine *a, double small_wh, enum field 
 static void usual_power(const struct anomaly_routine *a, struct anomaly_usual *u)
 {
     double x[ANOMALY_SAMPLE];
-    int n = collect(a, u->small_wh, WATTS, x);
+    const int n = collect(a, u->small_wh, WATTS, x);
     u->count = n;
     if (n == 0)
         return;
     u->w = quantile(x, n, 0.5);
     u->w_spread = spread(x, n);
-    u->w_low = x[n > 4]; /* one may be of another kind */
-    u->w_high = x[n > 4 ? n - 2 : n - 1];
-    u->blocks = n = collect(a, u->small_wh, BLOCK_W, x);
-    u->w_block_low = n ? quantile(x, n, 0.02) : u->w;
-    u->w_block_high = n ? quantile(x, n, 0.98) : u->w;
+    u->run_low[ANOMALY_WATTS] = x[0];
+    u->run_high[ANOMALY_WATTS] = x[n - 1];
+    u->w_low = x[n >= 20]; /* one may be of another kind */
+    u->w_high = x[n >= 20 ? n - 2 : n - 1];
+}
+
+/* Of the days that are remembered. */
+static double most(const struct anomaly_routine *a, int period)
+{
+    double v = 0;
+    for (uint32_t i = 0; i < a->days; i++)
+        v = fmax(v, (double)(period ? a->day[i].longest_period_s : a->day[i].longest_s));
+    return v;
 }
 
 static void usual_length(const struct anomaly_routine *a, struct anomaly_usual *u)
 {
     double x[ANOMALY_SAMPLE], logs[ANOMALY_SAMPLE];
-    int n = collect(a, u->small_wh, SECONDS, x);
+    const int n = collect(a, u->small_wh, SECONDS, x);
     if (n == 0)
         return;
     for (int i = 0; i < n; i++)
         logs[i] = log(x[i]);
+    u->run_low[ANOMALY_SECONDS] = x[0];
+    u->run_high[ANOMALY_SECONDS] = x[n - 1];
     u->even = spread(logs, n) < EVEN_SPREAD;
     u->s = quantile(x, n, 0.5);
     u->s_high = quantile(x, n, 0.95);
-    u->s_most = fmax(x[n - 1], (double)a->longest_s);
-    n = collect(a, u->small_wh, BLOCK_S, x);
-    u->s_block_low = n ? quantile(x, n, 0.02) : u->s;
-    u->s_block_high = n ? quantile(x, n, 0.98) : u->s;
+    u->s_most = fmax(x[n - 1], most(a, 0));
 }
 
 static void usual_period(const struct anomaly_routine *a, struct anomaly_usual *u)
 {
     double x[ANOMALY_SAMPLE], logs[ANOMALY_SAMPLE];
-    int n = collect(a, u->small_wh, PERIOD, x);
+    const int n = collect(a, u->small_wh, PERIOD, x);
     if (n < 2 * (int)ANOMALY_RUNS)
         return;
     for (int i = 0; i < n; i++)
         logs[i] = log(x[i]);
     u->period = quantile(x, n, 0.5);
     u->period_high = quantile(x, n, 0.95);
-    u->period_most = fmax(x[n - 1], (double)a->longest_period_s);
-    const int regular = spread(logs, n) < CYCLIC_SPREAD;
-    n = collect(a, u->small_wh, BLOCK_PERIOD, x);
-    if (n < (int)ANOMALY_RUNS)
-        return;
-    u->cyclic = regular && u->period < 6 * 3600;
-    u->period_block_low = quantile(x, n, 0.02);
-    u->period_block_high = quantile(x, n, 0.98);
+    u->period_most = fmax(x[n - 1], most(a, 1));
+    u->cyclic =
+        u->block_low[ANOMALY_PERIOD] > 0 && spread(logs, n) < CYCLIC_SPREAD && u->period < 6 * 3600;
+}
+
+/* The lowest and the highest block of all days. */
+static void usual_blocks(const struct anomaly_routine *a, struct anomaly_usual *u)
+{
+    uint32_t days = 0;
+    for (uint32_t i = 0; i < a->days; i++) {
+        const struct anomaly_day *d = &a->day[i];
+        days += d->high[ANOMALY_WATTS] > 0;
+        for (int f = 0; f < ANOMALY_FIGURES; f++) {
+            const double low = (double)d->low[f];
+            if (low > 0 && (low < u->block_low[f] || !(u->block_low[f] > 0)))
+                u->block_low[f] = low;
+            u->block_high[f] = fmax(u->block_high[f], (double)d->high[f]);
+        }
+    }
+    u->blocks = a->blocks >= BLOCKS && days >= BLOCK_DAYS;
 }
 
 double anomaly_routine_progress(const struct routine *r, const struct anomaly_rules *rules,
@@ -193,9 +215,11 @@ void anomaly_routine_usual(const struct anomaly_routine *a, const struct routine
 {
     memset(u, 0, sizeof(*u));
     u->small_wh = small_energy(a);
+    usual_blocks(a, u);
     usual_power(a, u);
     usual_length(a, u);
     usual_period(a, u);
+    u->rare = (double)a->main_runs < BLOCK * (double)(now_ms - r->first_ms) / DAY_MS;
     for (uint32_t i = 1; i < a->days && a->days >= 6; i++)
         u->day_starts_most = fmax(u->day_starts_most, a->day[i].starts);
     u->ready = rules->sensitivity != ANOMALY_OFF && u->count >= (int)ANOMALY_RUNS &&
@@ -207,8 +231,8 @@ void anomaly_routine_usual(const struct anomaly_routine *a, const struct routine
 static void new_day(struct anomaly_routine *a, int32_t day)
 {
     /* a week and more without a run is an absence: its days say nothing */
-    const int32_t missed = a->days ? day - a->day[0].day : 1;
-    for (int32_t d = day - (missed > 7 ? 1 : missed) + 1; d <= day; d++) {
+    const int64_t missed = a->days ? (int64_t)day - a->day[0].day : 1;
+    for (int32_t d = day - (int32_t)(missed > 7 ? 1 : missed) + 1; d <= day; d++) {
         memmove(a->day + 1, a->day, sizeof(a->day) - sizeof(a->day[0]));
         a->day[0] = (struct anomaly_day){.day = d};
         a->days += a->days < ANOMALY_DAYS;
@@ -244,61 +268,131 @@ void anomaly_routine_count(struct anomaly_routine *a, const struct anomaly_run *
     d->energy_wh += (float)run->energy_wh;
 }
 
-int anomaly_routine_hour(const struct anomaly_routine *a, int64_t t_ms, int *days)
+/* On how many days it ran in the hour or beside it. */
+static int hour_days(const struct anomaly_routine *a, int weekend, int hour)
+{
+    const uint8_t *h = a->hour_days[weekend];
+    return h[hour] + h[(hour + 1) % 24] + h[(hour + 23) % 24];
+}
+
+int anomaly_routine_odd_hour(const struct anomaly_routine *a, int64_t t_ms)
 {
     int hour, weekend;
     anomaly_routine_day(t_ms, &hour, &weekend);
-    *days = a->days_seen[weekend];
-    return a->hour_days[weekend][hour] + a->hour_days[weekend][(hour + 1) % 24] +
-           a->hour_days[weekend][(hour + 23) % 24];
+    if (hour_days(a, weekend, hour) != 0)
+        return 0;
+    return a->days_seen[weekend] >= ODD_HOUR_DAYS ||
+           (hour_days(a, !weekend, hour) == 0 &&
+            a->days_seen[0] + a->days_seen[1] >= ODD_HOUR_DAYS);
 }
 
-double anomaly_routine_day_wh(const struct anomaly_routine *a, int count)
+double anomaly_routine_day_wh(const struct anomaly_routine *a, int count, double *reach)
 {
     double x[ANOMALY_DAYS];
     int n = 0;
     for (uint32_t i = 1; i < a->days && n < count; i++)
         if (!a->day[i].blind)
             x[n++] = (double)a->day[i].energy_wh;
-    return n == count ? median(x, n) : 0;
+    const double wh = n == count ? median(x, n) : 0;
+    *reach = 0;
+    for (uint32_t i = 1; i < a->days; i++)
+        if (!a->day[i].blind)
+            *reach = fmax(*reach, fabs((double)a->day[i].energy_wh - wh));
+    return wh;
 }
 
-static double block(const struct anomaly_routine *a, int power)
+/* The mean of periods, since cycles that are missing here and there do not move a median; a single
+ * long pause counts as two. */
+static double block_period(const struct anomaly_recent *last)
 {
+    double x[PERIODS], sum = 0;
+    for (uint32_t i = 0; i < PERIODS; i++) {
+        if (!(last[i].period_s > 0))
+            return 0;
+        x[i] = (double)last[i].period_s;
+    }
+    const double bound = 2 * median(x, PERIODS);
+    for (uint32_t i = 0; i < PERIODS; i++)
+        sum += fmin((double)last[i].period_s, bound);
+    return sum / PERIODS;
+}
+
+double anomaly_routine_block(const struct anomaly_routine *a, enum anomaly_figure figure,
+                             uint32_t skip)
+{
+    const struct anomaly_recent *last = a->last + skip;
     double x[BLOCK];
-    if (a->recent < BLOCK)
+    if (a->recent < skip + (figure == ANOMALY_PERIOD ? PERIODS : BLOCK))
         return 0;
+    if (figure == ANOMALY_PERIOD)
+        return block_period(last);
     for (uint32_t i = 0; i < BLOCK; i++)
-        x[i] = (double)(power ? a->last[i].mean_w : a->last[i].seconds);
+        x[i] = (double)(figure == ANOMALY_WATTS ? last[i].mean_w : last[i].seconds);
     return median(x, BLOCK);
 }
 
-double anomaly_routine_block_w(const struct anomaly_routine *a)
+/* ---- spans ---- */
+
+static double span_mean(const struct anomaly_span *a, const struct anomaly_span *b,
+                        enum anomaly_figure figure)
 {
-    return block(a, 1);
+    const int n = figure == ANOMALY_PERIOD ? a->periods + b->periods : a->runs + b->runs;
+    return n >= (int)BLOCK ? ((double)a->sum[figure] + (double)b->sum[figure]) / n : 0;
 }
 
-double anomaly_routine_block_s(const struct anomaly_routine *a)
+double anomaly_routine_recently(const struct anomaly_routine *a, enum anomaly_figure figure)
 {
-    return block(a, 0);
+    const double mean = span_mean(&a->span, &a->before, figure);
+    return a->before.runs && mean != 0 ? exp(mean) : 0;
 }
 
-/* Mean, since cycles that are missing here and there do not move a median; a single long pause
- * counts as three. */
-double anomaly_routine_block_period(const struct anomaly_routine *a)
+int anomaly_routine_spans(const struct anomaly_routine *a, enum anomaly_figure figure,
+                          struct anomaly_spans *out)
 {
-    double x[ANOMALY_RECENT], sum = 0;
-    if (a->recent < ANOMALY_RECENT)
+    double x[ANOMALY_SPANS];
+    int n = 0;
+    memset(out, 0, sizeof(*out));
+    for (uint32_t i = 0; i < a->span_count && i < ANOMALY_SPANS; i++)
+        if (a->spans[i][figure] != 0)
+            x[n++] = (double)a->spans[i][figure];
+    if (n == 0)
         return 0;
-    for (uint32_t i = 0; i < ANOMALY_RECENT; i++) {
-        if (!(a->last[i].period_s > 0))
-            return 0;
-        x[i] = (double)a->last[i].period_s;
+    sort(x, n);
+    *out = (struct anomaly_spans){x[0], x[n - 1], quantile(x, n, 0.5), spread(x, n)};
+    return n;
+}
+
+/* The last span is over: the one before it is learned. */
+static void next_span(struct anomaly_routine *a)
+{
+    static const struct anomaly_span none = {0};
+    if (a->before.runs && !a->before.odd) {
+        float *to = a->spans[a->span_at % ANOMALY_SPANS];
+        for (int f = 0; f < ANOMALY_FIGURES; f++)
+            to[f] = (float)span_mean(&a->before, &none, (enum anomaly_figure)f);
+        a->span_at = (a->span_at + 1) % ANOMALY_SPANS;
+        a->span_count += a->span_count < ANOMALY_SPANS;
     }
-    const double most = 2 * median(x, ANOMALY_RECENT);
-    for (uint32_t i = 0; i < ANOMALY_RECENT; i++)
-        sum += fmin(x[i], most);
-    return sum / ANOMALY_RECENT;
+    a->before = a->span;
+    a->span = none;
+}
+
+static void count_span(struct anomaly_routine *a, int32_t day)
+{
+    const struct anomaly_recent *l = &a->last[0];
+    if (a->span.runs >= BLOCK && day != a->span.day)
+        next_span(a);
+    struct anomaly_span *s = &a->span;
+    if (!(l->seconds > 0) || !(l->mean_w > 0) || s->runs == UINT16_MAX)
+        return;
+    s->day = day;
+    s->sum[ANOMALY_WATTS] += logf(l->mean_w);
+    s->sum[ANOMALY_SECONDS] += logf(l->seconds);
+    s->runs++;
+    if (l->period_s > 0) {
+        s->sum[ANOMALY_PERIOD] += logf(l->period_s);
+        s->periods++;
+    }
 }
 
 void anomaly_routine_note(struct anomaly_routine *a, const struct anomaly_run *run,
@@ -310,8 +404,10 @@ void anomaly_routine_note(struct anomaly_routine *a, const struct anomaly_run *r
         (float)((double)(run->end_ms - run->start_ms) / 1000), (float)run->mean_w,
         a->main_start_ms > blind_ms && period < 7 * 86400 ? (float)period : 0};
     a->recent += a->recent < ANOMALY_RECENT;
+    a->odd <<= 1;
     a->main_runs++;
     a->main_start_ms = run->start_ms;
+    count_span(a, a->days ? a->day[0].day : 0);
 }
 
 /* splitmix64 (Steele, Lea, Flood 2014): the same run meets the same chance after a restart. */
@@ -336,55 +432,78 @@ static int place(struct anomaly_routine *a, const struct routine *r, int64_t sta
     return (int)(chance((uint64_t)start_ms * 3 + 1) * ANOMALY_SAMPLE);
 }
 
-/* The longest so far: fades slowly, and when it is full of samples one run does not raise it much.
- */
-static void longest(float *most, double value, int bounded)
+static void stretch(float *low, float *high, double value)
 {
-    const double bound = bounded && *most > 0 ? LONGER * (double)*most : HUGE_VAL;
-    *most = (float)fmax(FADE * (double)*most, fmin(value, bound));
+    if (!(value > 0))
+        return;
+    *high = fmaxf(*high, (float)value);
+    *low = *low > 0 ? fminf(*low, (float)value) : (float)value;
+}
+
+/* The block before the newest `skip` runs, and what is longest, among those of the day. One run
+ * does not raise the longest much when there was time to learn it. */
+static void learn_day(struct anomaly_routine *a, uint32_t skip, int known)
+{
+    struct anomaly_day *d = &a->day[0];
+    const struct anomaly_recent *l = &a->last[skip];
+    const double run = most(a, 0), period = most(a, 1);
+    const double run_bound = known && run > 0 ? LONGER * run : HUGE_VAL;
+    const double period_bound = known && period > 0 ? LONGER * period : HUGE_VAL;
+    for (int f = 0; f < ANOMALY_FIGURES; f++)
+        stretch(&d->low[f], &d->high[f], anomaly_routine_block(a, (enum anomaly_figure)f, skip));
+    d->longest_s = fmaxf(d->longest_s, (float)fmin((double)l->seconds, run_bound));
+    d->longest_period_s =
+        fmaxf(d->longest_period_s, (float)fmin((double)l->period_s, period_bound));
+    a->blocks += anomaly_routine_block(a, ANOMALY_WATTS, skip) > 0;
+}
+
+static struct anomaly_kept keep(const struct anomaly_recent *l)
+{
+    return (struct anomaly_kept){.seconds = l->seconds,
+                                 .mean_w = l->mean_w,
+                                 .energy_wh = l->seconds * l->mean_w / 3600,
+                                 .period_s = l->period_s};
+}
+
+void anomaly_routine_odd(struct anomaly_routine *a, uint32_t runs)
+{
+    a->odd |= (1u << runs) - 1;
 }
 
 void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
                            const struct anomaly_run *run)
 {
-    const int at = place(a, r, run->start_ms);
     if (!r->runs++)
         r->first_ms = run->start_ms;
     r->last_ms = run->start_ms;
     a->slow_w += (float)(run->mean_w - (double)a->slow_w) / (a->slow_w > 0 ? 20 : 1);
-    longest(&a->longest_s, (double)a->last[0].seconds, r->runs > ANOMALY_SAMPLE);
-    longest(&a->longest_period_s, (double)a->last[0].period_s, r->runs > ANOMALY_SAMPLE);
-    if (at < 0)
+    if (a->recent <= ANOMALY_LAG || a->odd >> ANOMALY_LAG & 1)
         return;
-    a->sample[at] = (struct anomaly_kept){
-        .seconds = a->last[0].seconds,
-        .mean_w = a->last[0].mean_w,
-        .energy_wh = (float)run->energy_wh,
-        .period_s = a->last[0].period_s,
-        .block_w = (float)anomaly_routine_block_w(a),
-        .block_s = (float)anomaly_routine_block_s(a),
-        .block_period_s = (float)anomaly_routine_block_period(a),
-    };
+    learn_day(a, ANOMALY_LAG, r->runs > ANOMALY_SAMPLE);
+    const int at = place(a, r, run->start_ms);
+    if (at >= 0)
+        a->sample[at] = keep(&a->last[ANOMALY_LAG]);
 }
 
 void anomaly_routine_adopt(struct anomaly_routine *a)
 {
-    a->kept = 0;
-    a->longest_s = a->longest_period_s = 0;
-    for (uint32_t i = 0; i < a->recent; i++) {
-        const struct anomaly_recent *l = &a->last[i];
-        a->sample[a->kept++] = (struct anomaly_kept){
-            .seconds = l->seconds,
-            .mean_w = l->mean_w,
-            .energy_wh = l->seconds * l->mean_w / 3600,
-            .period_s = l->period_s,
-            .block_w = (float)anomaly_routine_block_w(a),
-            .block_s = (float)anomaly_routine_block_s(a),
-            .block_period_s = (float)anomaly_routine_block_period(a),
-        };
+    a->kept = a->blocks = 0;
+    for (uint32_t i = 0; i < a->days; i++) {
+        struct anomaly_day *d = &a->day[i];
+        memset(d->low, 0, sizeof(d->low));
+        memset(d->high, 0, sizeof(d->high));
+        d->longest_s = d->longest_period_s = 0;
     }
+    for (uint32_t i = 0; i < a->recent; i++)
+        a->sample[a->kept++] = keep(&a->last[i]);
+    a->odd = 0;
+    learn_day(a, 0, 0);
+    memset(a->spans, 0, sizeof(a->spans));
+    memset(&a->before, 0, sizeof(a->before));
+    memset(&a->span, 0, sizeof(a->span));
+    a->span_count = a->span_at = 0;
     a->odd_since_ms = 0;
     a->odd_runs = 0;
-    a->base_w = a->base_day_wh = 0;
+    a->base_w = a->base_day_wh = 0; /* and how far they may drift is set with them */
     a->slow_w = 0;
 }

@@ -6,8 +6,10 @@
  * what is usual nor shift it. The sample is a biased reservoir (Aggarwal, VLDB 2006): each run
  * replaces a random one with a probability that makes the sample reach back about four weeks.
  * A change is judged by the same figure over a few runs (a block: median of the last 5 runs, mean
- * of the last 8 periods), compared with what such blocks were in the sample: so the course of a
- * day, which neighbouring runs share, is in the comparison.
+ * of the last 8 periods), compared with the lowest and the highest such block of each of the last
+ * 28 days: so the course of a day and of a week, which neighbouring runs share, is in the
+ * comparison, and a load with 200 runs a day is measured by all of them (a sample of 40 is passed
+ * five times a day).
  *
  * Small runs are left aside (a lamp behind a refrigerator's door): those with less than 15 % of the
  * energy of the run in which the median watt-hour was used.
@@ -23,9 +25,11 @@
 #include "storage/routine.h"
 
 #define ANOMALY_RUNS 8u /* fewer tell nothing */
-#define ANOMALY_SAMPLE 40
-#define ANOMALY_RECENT 8
-#define ANOMALY_DAYS 28
+#define ANOMALY_SAMPLE 32
+#define ANOMALY_RECENT 13
+#define ANOMALY_LAG 4 /* a run is learned from when so many more did not show that it was odd */
+#define ANOMALY_DAYS 21
+#define ANOMALY_SPANS 21
 
 struct anomaly_run { /* a finished run, or one in progress */
     const char *appliance;
@@ -37,49 +41,69 @@ struct anomaly_run { /* a finished run, or one in progress */
 
 struct anomaly_kept { /* a run of the sample; 0: not known */
     float seconds, mean_w, energy_wh;
-    float period_s;                         /* from the start of the main run before to this one */
-    float block_w, block_s, block_period_s; /* of the runs up to this one */
+    float period_s; /* from the start of the main run before to this one */
 };
 
 struct anomaly_recent {
     float seconds, mean_w, period_s;
 };
 
+enum anomaly_figure { ANOMALY_WATTS, ANOMALY_SECONDS, ANOMALY_PERIOD, ANOMALY_FIGURES };
+
 struct anomaly_day {
     int32_t day; /* local days since 1970 */
     float energy_wh;
     uint16_t starts;
-    uint16_t blind; /* 1: not all of it was seen */
+    uint16_t blind;             /* 1: not all of it was seen */
+    float low[ANOMALY_FIGURES]; /* of blocks that were learned, by figure; 0: none */
+    float high[ANOMALY_FIGURES];
+    float longest_s, longest_period_s; /* of single main runs that were learned */
+};
+
+/* Main runs of a day, or of as many days as five of them take: sums of logarithms. */
+struct anomaly_span {
+    int32_t day;
+    float sum[ANOMALY_FIGURES];
+    uint16_t runs, periods;
+    uint32_t odd; /* 1: not to be learned from */
 };
 
 struct anomaly_routine {
     uint32_t version, kept, recent, days; /* how many entries are used */
     struct anomaly_kept sample[ANOMALY_SAMPLE];
-    struct anomaly_recent last[ANOMALY_RECENT]; /* main runs, newest first, odd ones too */
-    struct anomaly_day day[ANOMALY_DAYS];       /* newest first; the first one is not over */
+    struct anomaly_recent last[ANOMALY_RECENT];  /* main runs, newest first, odd ones too */
+    struct anomaly_day day[ANOMALY_DAYS];        /* newest first; the first one is not over */
+    struct anomaly_span span, before;            /* the one that lasts, and the last one */
+    float spans[ANOMALY_SPANS][ANOMALY_FIGURES]; /* older ones: means of logarithms; 0: none */
+    uint32_t span_count, span_at;                /* learned so far; place of the next one */
     uint8_t hour_days[2][24]; /* of weekdays, weekends: days on which it ran in that hour */
     uint16_t days_seen[2], days_used[2];
-    float longest_s, longest_period_s; /* of all that was learned, not of the sample alone */
-    float base_w, base_day_wh, slow_w; /* at the end of learning (0: not yet), and lately */
-    uint32_t main_runs;
-    int64_t main_start_ms; /* of the last main run; 0: none */
-    int64_t odd_since_ms;  /* of the alerts that are open; 0: none */
+    float base_w, base_day_wh;  /* at the end of learning; 0: not yet */
+    float most_w, most_day_wh;  /* how far they may drift, as shares */
+    float slow_w;               /* power lately */
+    uint32_t main_runs, blocks; /* blocks that were learned */
+    int64_t main_start_ms;      /* of the last main run; 0: none */
+    int64_t odd_since_ms;       /* of the alerts that are open; 0: none */
     uint32_t odd_runs;
     int32_t counted_hour; /* the last one in hour_days, hours since 1970 */
+    uint32_t odd;         /* of the last runs: bit 0 the newest */
 };
 
 /* What is usual, computed from the sample. */
 struct anomaly_usual {
     int ready;            /* enough was learned, and for long enough */
-    int count, blocks;    /* main runs in the sample; those that have a block */
+    int count;            /* main runs in the sample */
+    int rare;             /* fewer than five a day */
+    int blocks;           /* enough of them show how blocks vary */
     double small_wh;      /* less is a small run */
     double w, w_spread;   /* median; 1.4826 times the median absolute deviation */
     double w_low, w_high; /* of the sample, but for one on each side */
-    double w_block_low, w_block_high;
-    int even; /* runs are alike in length */
-    double s, s_high, s_most, s_block_low, s_block_high;
+    int even;             /* runs are alike in length */
+    double s, s_high, s_most;
     int cyclic; /* runs follow each other regularly */
-    double period, period_high, period_most, period_block_low, period_block_high;
+    double period, period_high, period_most;
+    double run_low[2], run_high[2]; /* power, length of single runs of the sample */
+    double block_low[ANOMALY_FIGURES], block_high[ANOMALY_FIGURES];
     double day_starts_most; /* of a finished day; 0: too few days */
 };
 
@@ -100,23 +124,36 @@ void anomaly_routine_count(struct anomaly_routine *a, const struct anomaly_run *
 /* Puts a main run into the last ones. blind_ms: nothing is known of the time before. */
 void anomaly_routine_note(struct anomaly_routine *a, const struct anomaly_run *run,
                           int64_t blind_ms);
-/* Takes the newest of the last ones into the sample (not when it is odd). */
+/* The newest run and what is around it are odd: they will not be learned from. */
+void anomaly_routine_odd(struct anomaly_routine *a, uint32_t runs);
+/* Counts the newest run, and takes the one ANOMALY_LAG before it into the sample. */
 void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
                            const struct anomaly_run *run);
 /* What is now is usual from now on: the sample is made of the last runs. */
 void anomaly_routine_adopt(struct anomaly_routine *a);
 
-/* Figures of the last runs: median power and length of up to 5, mean period of up to 8; 0: too few.
- */
-double anomaly_routine_block_w(const struct anomaly_routine *a);
-double anomaly_routine_block_s(const struct anomaly_routine *a);
-double anomaly_routine_block_period(const struct anomaly_routine *a);
+/* Figure of the last runs before the newest `skip` ones: median power or length of 5, mean period
+ * of 8; 0: too few. */
+double anomaly_routine_block(const struct anomaly_routine *a, enum anomaly_figure figure,
+                             uint32_t skip);
 
-/* Median energy of the last `count` finished days, 0: too few of them. */
-double anomaly_routine_day_wh(const struct anomaly_routine *a, int count);
+/* Geometric mean of the figure since the span before began: a day or two, or 5 to 9 runs; 0: not
+ * known. What such spans usually are: their lowest, highest and middle one and how they spread, all
+ * as logarithms. Returns how many there are. */
+double anomaly_routine_recently(const struct anomaly_routine *a, enum anomaly_figure figure);
+struct anomaly_spans {
+    double low, high, middle, spread;
+};
+int anomaly_routine_spans(const struct anomaly_routine *a, enum anomaly_figure figure,
+                          struct anomaly_spans *out);
 
-/* On how many days it ran in the hour of t_ms or beside it, of how many days of this kind. */
-int anomaly_routine_hour(const struct anomaly_routine *a, int64_t t_ms, int *days);
+/* Median energy of the last `count` finished days, 0: too few of them. *reach: how far the farthest
+ * of all days is from it. */
+double anomaly_routine_day_wh(const struct anomaly_routine *a, int count, double *reach);
+
+/* Whether it never ran at this time of day, give or take an hour: on 14 weekdays or days of
+ * weekends, as the day is, or on 14 days of any kind. */
+int anomaly_routine_odd_hour(const struct anomaly_routine *a, int64_t t_ms);
 
 /* Local day number of a time, its hour and whether it is a weekend. */
 int32_t anomaly_routine_day(int64_t t_ms, int *hour, int *weekend);

@@ -8,25 +8,26 @@
 
 #define HOUR_MS 3600000LL
 #define DAY_MS (24 * HOUR_MS)
-#define POWER_SHARE 0.12
-#define POWER_LEAST_W 2.0
 #define FAR_SHARE 0.2 /* of the usual power: one run is far off */
-#define FAR_SPREADS 6.0
-#define LENGTH_SHARE 0.25
-#define STAY 0.6  /* of a margin, once an alert is raised: it does not come and go */
-#define BLOCKS 10 /* fewer do not show how blocks vary */
-#define PERIOD_SHARE 0.3
+#define FAR_SPREADS 5.0
+#define RUNS_KNOWN 10
+#define SPANS 4 /* fewer do not show how spans vary */
+#define SPAN_SPREADS 3.0
+#define STAY 0.6 /* of a margin, once an alert is raised: it does not come and go */
 #define WAIT_PERIODS 2.2
-#define LEFT_ON_FACTOR 2.5
+#define LEFT_ON_FACTOR 3.0
 #define LEFT_ON_MORE_S 21600.0
-#define LEFT_ON_LONGEST 1.25
+#define LEFT_ON_LONGEST 1.5
+#define LEFT_ON_VARIED 2.0 /* of loads whose runs last minutes or hours */
+#define LEFT_ON_LONGEST_S 28800.0
+#define LEFT_ON_LEAST_S 600.0 /* beyond the longest: nobody is woken for a cup more */
 #define DRIFT_POWER 0.10
 #define DRIFT_ENERGY 0.35
+#define DRIFT_BEYOND 0.05 /* what five runs, or a day, showed while learning */
 #define DRIFT_DAYS 7
 #define DRIFT_SPREAD 0.1 /* of the usual power: more, and its mean says nothing */
 #define ADOPT_MS (7 * DAY_MS)
 #define ADOPT_RUNS 12u
-#define ODD_HOUR_DAYS 14
 #define ODD_HOUR_MS 300000
 #define ODD_HOUR_W 50.0
 
@@ -106,51 +107,136 @@ static int far_off(const struct judge *j)
     return above >= 2 ? 1 : below >= 2 ? -1 : 0;
 }
 
+/* ---- what several runs show ---- */
+
+/* A figure of the last runs and between which bounds it usually is. */
+struct change {
+    double value, low, high;
+    const char *of; /* what the value is */
+    int is_so;
+};
+
+static int beyond(struct change *c)
+{
+    c->is_so = c->value > 0 && (c->value > c->high || c->value < c->low);
+    return c->is_so;
+}
+
+/* How far from the lowest and highest (of a run, of a block, of a span) a figure has to be. */
+static const struct {
+    double run, block, span, least;
+} margins[ANOMALY_FIGURES] = {
+    [ANOMALY_WATTS] = {.10, .12, .10, 2},
+    [ANOMALY_SECONDS] = {.30, .45, .15, 0},
+    [ANOMALY_PERIOD] = {0, .5, .15, 0},
+};
+
+/* Since the span before began: slow to tell, but the course of a day is in it, and single runs do
+ * not count for much. */
+static void by_span(const struct judge *j, enum anomaly_figure f, double stays, struct change *c)
+{
+    struct anomaly_spans s;
+    const int n = anomaly_routine_spans(&j->routine, f, &s);
+    const double value = anomaly_routine_recently(&j->routine, f);
+    if (n < SPANS || !(value > 0))
+        return;
+    /* of few, the next one is farther out more often */
+    const double share = margins[f].span * (1 + 5.0 / n);
+    const double margin =
+        fmax(log(1 + share), margins[f].least > 0 ? log(1 + margins[f].least / value) : 0);
+    const double wide = SPAN_SPREADS * s.spread;
+    const double f_stay = j->f * stays;
+    struct change slow = {.value = value, .of = "since yesterday"};
+    slow.high = exp(fmax(s.high + margin * f_stay, s.middle + wide * f_stay));
+    slow.low = exp(fmin(s.low - margin * f_stay, s.middle - wide * f_stay));
+    if (beyond(&slow))
+        *c = slow;
+}
+
+/* Three of the last four runs are longer (shorter, stronger, weaker) than any that was learned:
+ * for loads of several programs, whose middle says little. */
+static int by_runs(const struct judge *j, enum anomaly_figure f, double stays, struct change *c)
+{
+    const struct anomaly_usual *u = &j->usual;
+    const double more = 1 + margins[f].run * j->f * stays;
+    struct change all = {.of = "three of four runs beyond all others"};
+    int above = 0, below = 0;
+    if (f == ANOMALY_PERIOD || !u->rare || u->count < RUNS_KNOWN || j->routine.recent < 4)
+        return 0;
+    all.low = u->run_low[f] / more;
+    all.high = u->run_high[f] * more;
+    for (uint32_t i = 0; i < 4; i++) {
+        const struct anomaly_recent *l = &j->routine.last[i];
+        const double v = (double)(f == ANOMALY_WATTS ? l->mean_w : l->seconds);
+        above += v > all.high;
+        below += v < all.low;
+        if ((above == 3 && v > all.high) || (below == 3 && v < all.low))
+            all.value = v;
+    }
+    if (beyond(&all))
+        *c = all;
+    return all.is_so;
+}
+
+/* share: the tolerance that is configured, of `usual`; 0: none. */
+static void look(const struct judge *j, enum anomaly_figure f, double share, double usual,
+                 double stays, struct change *c)
+{
+    const struct anomaly_usual *u = &j->usual;
+    const double more = 1 + (share > 0 ? share : margins[f].block * j->f) * stays;
+    const double low = share > 0 ? usual : u->block_low[f];
+    const double high = share > 0 ? usual : u->block_high[f];
+    *c = (struct change){.value = anomaly_routine_block(&j->routine, f, 0),
+                         .of = f == ANOMALY_PERIOD ? "mean of 8" : "median of 5 runs",
+                         .low = low / more,
+                         .high = high * more};
+    if (f == ANOMALY_WATTS) { /* as much below as above */
+        const double w = fmax((more - 1) * u->w, share > 0 ? 0 : margins[f].least * j->f * stays);
+        c->low = low - w;
+        c->high = high + w;
+    }
+    const int varied = f == ANOMALY_SECONDS && !u->cyclic && !u->even;
+    if (!(share > 0) && (varied || !u->blocks))
+        c->value = 0; /* five runs that may be minutes or hours say nothing */
+    if (!beyond(c) && !(share > 0) && !by_runs(j, f, stays, c))
+        by_span(j, f, stays, c);
+}
+
 static void judge_power(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->power_percent / 100;
-    const double margin = fmax(POWER_SHARE * u->w, POWER_LEAST_W) * j->f * stay(j, ANOMALY_POWER);
-    const double high = share > 0 ? u->w * (1 + share) : u->w_block_high + margin;
-    const double low = share > 0 ? u->w * (1 - share) : u->w_block_low - margin;
-    const double block = anomaly_routine_block_w(&j->routine), w = j->run->mean_w;
-    const int is_block =
-        block > 0 && (u->blocks >= BLOCKS || share > 0) && (block > high || block < low);
     const int far = share > 0 ? 0 : far_off(j);
-    const int up = is_block ? block > high : far > 0;
+    struct change c;
     char expected[128], seen[128];
+    look(j, ANOMALY_WATTS, share, u->w, stay(j, ANOMALY_POWER), &c);
+    if (!c.is_so) {
+        c.value = j->run->mean_w;
+        c.of = "the last run";
+    }
     snprintf(expected, sizeof(expected), "%.0f W to %.0f W (%" PRIu64 " runs: median %.0f W)",
-             fmax(0, low), high, j->runs, u->w);
-    snprintf(seen, sizeof(seen), "%.0f W%s", is_block ? block : w,
-             is_block ? " (median of 5 runs)" : "");
-    const struct finding f = {ANOMALY_POWER,    is_block || far != 0, ALERT_WARNING,
-                              j->run->start_ms, is_block ? block : w, up ? high : low};
+             fmax(0, c.low), c.high, j->runs, u->w);
+    snprintf(seen, sizeof(seen), "%.0f W (%s)", c.value, c.of);
+    const int up = c.is_so ? c.value > c.high : far > 0;
+    const struct finding f = {ANOMALY_POWER, c.is_so || far != 0, ALERT_WARNING, j->run->start_ms,
+                              c.value,       up ? c.high : c.low};
     conclude(j, &f, expected, seen);
     j->odd |= f.is_so;
 }
-
-/* ---- length ---- */
 
 static void judge_length(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->duration_percent / 100;
-    const double more = 1 + (share > 0 ? share : LENGTH_SHARE * j->f) * stay(j, ANOMALY_DURATION);
-    const double high = (share > 0 ? u->s : u->s_block_high) * more;
-    const double low = (share > 0 ? u->s : u->s_block_low) / more;
-    const double block = anomaly_routine_block_s(&j->routine);
-    const int judged = block > 0 && (share > 0 || (u->blocks >= BLOCKS && (u->cyclic || u->even)));
+    struct change ch;
     char expected[128], seen[128], a[32], b[32], c[32];
+    look(j, ANOMALY_SECONDS, share, u->s, stay(j, ANOMALY_DURATION), &ch);
     snprintf(expected, sizeof(expected), "runs of %s to %s (%" PRIu64 " runs: median %s)",
-             anomaly_duration(low, a, sizeof(a)), anomaly_duration(high, b, sizeof(b)), j->runs,
-             anomaly_duration(u->s, c, sizeof(c)));
-    snprintf(seen, sizeof(seen), "%s (median of 5 runs)", anomaly_duration(block, a, sizeof(a)));
-    const struct finding f = {ANOMALY_DURATION,
-                              judged && (block > high || block < low),
-                              ALERT_WARNING,
-                              j->run->start_ms,
-                              block,
-                              block > high ? high : low};
+             anomaly_duration(ch.low, a, sizeof(a)), anomaly_duration(ch.high, b, sizeof(b)),
+             j->runs, anomaly_duration(u->s, c, sizeof(c)));
+    snprintf(seen, sizeof(seen), "%s (%s)", anomaly_duration(ch.value, a, sizeof(a)), ch.of);
+    const struct finding f = {ANOMALY_DURATION, ch.is_so, ALERT_WARNING,
+                              j->run->start_ms, ch.value, ch.value > ch.high ? ch.high : ch.low};
     conclude(j, &f, expected, seen);
     j->odd |= f.is_so;
 }
@@ -160,27 +246,28 @@ static void judge_length(struct judge *j)
 static void judge_period(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
-    const double share = j->rules->duration_percent / 100;
-    const double more = 1 + (share > 0 ? share : PERIOD_SHARE * j->f) *
-                                (stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING));
-    const double high = (share > 0 ? u->period : u->period_block_high) * more;
-    const double low = (share > 0 ? u->period : u->period_block_low) / more;
-    const double block = u->cyclic ? anomaly_routine_block_period(&j->routine) : 0;
     const double starts = j->routine.days ? j->routine.day[0].starts : 0;
     const double starts_most = 2 * u->day_starts_most * j->f + 3;
     const int crowded = u->day_starts_most > 0 && starts > starts_most;
+    struct change c = {0};
     char expected[128], seen[128], a[32], b[32];
+    if (u->cyclic)
+        look(j, ANOMALY_PERIOD, j->rules->duration_percent / 100, u->period,
+             stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING), &c);
     snprintf(expected, sizeof(expected), "a cycle every %s to %s",
-             anomaly_duration(low, a, sizeof(a)), anomaly_duration(high, b, sizeof(b)));
-    if (block > 0)
-        snprintf(seen, sizeof(seen), "every %s (mean of 8)", anomaly_duration(block, a, sizeof(a)));
+             anomaly_duration(c.low, a, sizeof(a)), anomaly_duration(c.high, b, sizeof(b)));
+    if (c.value > 0)
+        snprintf(seen, sizeof(seen), "every %s (%s)", anomaly_duration(c.value, a, sizeof(a)),
+                 c.of);
     else
         snprintf(seen, sizeof(seen), "it runs again");
-    const struct finding missing = {ANOMALY_MISSING,  block > high, ALERT_WARNING,
-                                    j->run->start_ms, block,        high};
+    const struct finding missing = {ANOMALY_MISSING, c.is_so && c.value > c.high,
+                                    ALERT_WARNING,   j->run->start_ms,
+                                    c.value,         c.high};
     conclude(j, &missing, expected, seen);
-    struct finding often = {
-        ANOMALY_CYCLING, block > 0 && block < low, ALERT_WARNING, j->run->start_ms, block, low};
+    struct finding often = {ANOMALY_CYCLING, c.is_so && c.value < c.low,
+                            ALERT_WARNING,   j->run->start_ms,
+                            c.value,         c.low};
     if (!often.is_so && crowded) {
         snprintf(expected, sizeof(expected), "at most %.0f starts a day", starts_most);
         snprintf(seen, sizeof(seen), "%.0f starts today", starts);
@@ -220,18 +307,34 @@ static void expect_next(struct judge *j)
 
 /* ---- drift ---- */
 
+/* What drift is measured from, and what of it is none: what was seen while learning. */
+static void drift_base(struct judge *j, double day_wh, double reach_wh)
+{
+    struct anomaly_routine *r = &j->routine;
+    const struct anomaly_usual *u = &j->usual;
+    if (r->base_w <= 0) {
+        const double reach =
+            fmax(u->block_high[ANOMALY_WATTS] - u->w, u->w - u->block_low[ANOMALY_WATTS]);
+        r->base_w = r->slow_w = (float)u->w;
+        r->most_w = (float)fmax(DRIFT_POWER, reach / fmax(u->w, 1) + DRIFT_BEYOND);
+    }
+    if (r->base_day_wh <= 0) {
+        r->base_day_wh = (float)day_wh;
+        r->most_day_wh = (float)fmax(DRIFT_ENERGY, reach_wh / fmax(day_wh, 1) + DRIFT_BEYOND);
+    }
+}
+
 static void judge_drift(struct judge *j)
 {
     struct anomaly_routine *r = &j->routine;
-    const double day_wh = j->usual.cyclic ? anomaly_routine_day_wh(r, DRIFT_DAYS) : 0;
-    if (r->base_w <= 0)
-        r->base_w = r->slow_w = (float)j->usual.w;
-    if (r->base_day_wh <= 0)
-        r->base_day_wh = (float)day_wh;
+    double reach_wh = 0;
+    const double day_wh = j->usual.cyclic ? anomaly_routine_day_wh(r, DRIFT_DAYS, &reach_wh) : 0;
+    drift_base(j, day_wh, reach_wh);
     const double w = (double)r->slow_w / (double)r->base_w - 1;
     const double e = r->base_day_wh > 0 && day_wh > 0 ? day_wh / (double)r->base_day_wh - 1 : 0;
-    const double most_w = fmax(DRIFT_POWER, 3 * j->usual.w_spread / fmax(j->usual.w, 1)) * j->f;
-    const double most_e = DRIFT_ENERGY * j->f;
+    const double stays = stay(j, ANOMALY_DRIFT);
+    const double most_w = (double)r->most_w * j->f * stays;
+    const double most_e = (double)r->most_day_wh * j->f * stays;
     const int power = fabs(w) > most_w && j->usual.w_spread < DRIFT_SPREAD * j->usual.w,
               energy = !power && fabs(e) > most_e;
     char expected[128], seen[128];
@@ -287,8 +390,36 @@ static void judge_main_run(struct judge *j, struct routine *r)
     if (!j->odd)
         judge_drift(j);
     /* one run that is far off says nothing yet, and teaches nothing */
+    j->routine.span.odd |= (uint32_t)j->odd;
+    if (j->odd) /* and it has been for some runs */
+        anomaly_routine_odd(&j->routine, ANOMALY_LAG);
+    else if (far_run(j, 0)) /* one that is far off says nothing yet, and teaches nothing */
+        anomaly_routine_odd(&j->routine, 1);
     if (!adopt(j) && !j->odd && !far_run(j, 0))
         anomaly_routine_learn(&j->routine, r, j->run);
+}
+
+/* Unknown loads of a sum: at an hour of weekdays (of weekends, of all days) in which there were
+ * none. */
+static void judge_hour(struct judge *j, struct routine *r)
+{
+    const struct anomaly_run *run = j->run;
+    char expected[64], seen[64], text[32];
+    if (j->rules->sensitivity != ANOMALY_OFF &&
+        anomaly_routine_progress(r, j->rules, run->start_ms) >= 1 && run->mean_w >= ODD_HOUR_W &&
+        run->end_ms - run->start_ms >= ODD_HOUR_MS &&
+        anomaly_routine_odd_hour(&j->routine, run->start_ms)) {
+        snprintf(expected, sizeof(expected), "no unknown load at this time of day");
+        snprintf(seen, sizeof(seen), "%.0f W for %s", run->mean_w,
+                 anomaly_duration(seconds_of(run), text, sizeof(text)));
+        const struct anomaly_told told = {ANOMALY_TIME,  run->appliance, ALERT_INFO,
+                                          run->start_ms, run->end_ms,    run->mean_w,
+                                          ODD_HOUR_W,    expected,       seen};
+        j->n += anomaly_raise(j->a, &told, j->alerts + j->n);
+    }
+    if (!r->runs++)
+        r->first_ms = run->start_ms;
+    r->last_ms = run->start_ms;
 }
 
 int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struct routine *r,
@@ -297,20 +428,18 @@ int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struc
     struct judge j = {
         .a = a, .rules = rules, .run = run, .f = factor(rules), .alerts = alerts, .runs = r->runs};
     char seen[64], text[32];
-    if (r->data_bytes == 0) /* new, or of a version that learned otherwise */
-        r->runs = 0;
     anomaly_routine_load(r, &j.routine);
+    if (j.routine.days == 0) /* new, or of a version that learned otherwise: from the beginning */
+        r->runs = j.runs = 0;
     snprintf(seen, sizeof(seen), "off after %s",
              anomaly_duration(seconds_of(run), text, sizeof(text)));
     j.n += anomaly_clear(a, ANOMALY_LEFT_ON, run->appliance, run->end_ms, seen, alerts);
     j.n += anomaly_clear(a, ANOMALY_TIME, run->appliance, run->end_ms, seen, alerts + j.n);
+    if (run->mixed)
+        judge_hour(&j, r);
     anomaly_routine_count(&j.routine, run);
     if (a->blind_ms && j.routine.days && run->start_ms - a->blind_ms < DAY_MS)
         j.routine.day[0].blind = 1;
-    if (run->mixed && !r->runs++)
-        r->first_ms = run->start_ms;
-    if (run->mixed)
-        r->last_ms = run->start_ms;
     anomaly_routine_usual(&j.routine, r, rules, run->start_ms, &j.usual);
     if (run->whole && !run->mixed && run->energy_wh >= j.usual.small_wh && run->mean_w > 0 &&
         run->end_ms > run->start_ms && run->start_ms >= a->blind_ms &&
@@ -326,17 +455,9 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
     struct anomaly_routine routine;
     struct anomaly_usual u;
     memset(out, 0, sizeof(*out));
-    if (!r || r->data_bytes == 0)
+    if (!r || r->data_bytes == 0 || run->mixed)
         return;
     anomaly_routine_load(r, &routine);
-    if (run->mixed) {
-        int days = 0;
-        out->odd_hour = rules->sensitivity != ANOMALY_OFF &&
-                        anomaly_routine_progress(r, rules, run->start_ms) >= 1 &&
-                        anomaly_routine_hour(&routine, run->start_ms, &days) == 0 &&
-                        days >= ODD_HOUR_DAYS;
-        return;
-    }
     anomaly_routine_usual(&routine, r, rules, run->start_ms, &u);
     out->usual_w = u.w;
     if (!u.ready)
@@ -344,8 +465,9 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
     const double share = rules->duration_percent / 100;
     const double far = fmin(LEFT_ON_FACTOR * u.s_high, u.s_high + LEFT_ON_MORE_S);
     out->left_on_s = share > 0 ? fmax(u.s * (1 + share), u.s + 60)
-                               : fmax(fmax(LEFT_ON_LONGEST * u.s_most, u.s_most + 60),
-                                      fmax(far, u.s_high + 60) * factor(rules));
+                               : fmax(fmin((u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * u.s_most,
+                                           u.s_most + LEFT_ON_LONGEST_S),
+                                      fmax(far * factor(rules), u.s_most + LEFT_ON_LEAST_S));
     out->usual_s = u.s;
     out->longest_s = u.s_most;
     out->runs = r->runs;
@@ -356,22 +478,10 @@ int anomaly_running(struct anomaly *a, const struct anomaly_bounds *bounds,
 {
     const double seconds = seconds_of(run);
     const int left_on = bounds->left_on_s > 0 && seconds > bounds->left_on_s;
-    const int odd_hour =
-        bounds->odd_hour && run->end_ms - run->start_ms >= ODD_HOUR_MS && run->mean_w >= ODD_HOUR_W;
     char expected[128], seen[128], x[32], y[32], z[32];
     anomaly_still_running(a, run->appliance, run->end_ms);
-    if ((!left_on && !odd_hour) || run->start_ms < a->blind_ms ||
-        anomaly_find(a, ANOMALY_FROZEN, ""))
+    if (!left_on || run->start_ms < a->blind_ms || anomaly_find(a, ANOMALY_FROZEN, ""))
         return 0; /* how long it ran is not known */
-    if (odd_hour) {
-        snprintf(expected, sizeof(expected), "no unknown load at this time of day");
-        snprintf(seen, sizeof(seen), "%.0f W for %s", run->mean_w,
-                 anomaly_duration(seconds, x, sizeof(x)));
-        const struct anomaly_told told = {ANOMALY_TIME,  run->appliance, ALERT_INFO,
-                                          run->start_ms, run->end_ms,    run->mean_w,
-                                          ODD_HOUR_W,    expected,       seen};
-        return anomaly_raise(a, &told, alerts);
-    }
     snprintf(expected, sizeof(expected),
              "on for at most %s (%" PRIu64 " runs: median %s, longest %s)",
              anomaly_duration(bounds->left_on_s, x, sizeof(x)), bounds->runs,

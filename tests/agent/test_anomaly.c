@@ -166,6 +166,70 @@ static void tells_length_and_cycles(void **state)
     assert_int_equal(told(&b, "cycling_often", 0), 1);
 }
 
+/* A load whose pauses follow the day: three times as long at night. */
+static void by_day(struct bench *b, int days, double pauses, double power)
+{
+    for (const int64_t end = b->t + days * DAY; b->t < end;) {
+        const int64_t hour = b->t % DAY / HOUR;
+        cycle(b, 900, 80 * power, pauses * (hour < 7 || hour > 21 ? 4500 : 1300));
+    }
+}
+
+static void knows_the_course_of_a_day(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    by_day(&b, 20, 1, 1);
+    assert_int_equal(b.n, 0);
+    struct bench calm = b;
+    by_day(&b, 3, 1.8, 1); /* still shorter by day than at night before */
+    assert_int_equal(told(&b, "cycle_missing", 0), 1);
+    assert_non_null(strstr(b.told[0].seen, "since yesterday"));
+    by_day(&b, 3, 1, 1);
+    assert_int_equal(told(&b, "cycle_missing", 1), 1);
+    assert_int_equal(b.n, 2 + b.told[1].updated);
+    by_day(&calm, 2, 1, 1.3);
+    assert_int_equal(told(&calm, "power_unusual", 0), 1);
+}
+
+/* Three runs a day of one of two programs, none of them like the other. */
+static void programs(struct bench *b, int days, double power, double length)
+{
+    for (int i = 0; i < 3 * days; i++) {
+        const int eco = i % 7 < 3;
+        cycle(b, (eco ? 6600 : 1900) * length, (eco ? 490 : 1200) * power, 0);
+        b->t += 8 * HOUR - (b->t - T0) % (8 * HOUR);
+    }
+}
+
+static void knows_several_programs(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    programs(&b, 14, 1, 1);
+    assert_int_equal(b.n, 0);
+    programs(&b, 3, 1.3, 1);
+    assert_int_equal(told(&b, "power_unusual", 0), 1);
+    bench_init(&b);
+    programs(&b, 14, 1, 1);
+    programs(&b, 4, 1, 2.2);
+    assert_int_equal(told(&b, "duration_unusual", 0), 1);
+    assert_int_equal(told(&b, "power_unusual", 0), 0);
+}
+
+static void another_version_learns_anew(void **state)
+{
+    (void)state;
+    struct bench b;
+    learned(&b);
+    b.r.data[0] ^= 1;
+    cycles(&b, 20, 1800, 160, 1300);
+    assert_true(b.n == 0 && b.r.runs == 20);
+    assert_true(anomaly_routine_progress(&b.r, &b.rules, b.t) < 0.3);
+}
+
 static void a_door_lamp_changes_nothing(void **state)
 {
     (void)state;
@@ -309,6 +373,27 @@ static void tells_a_frozen_meter(void **state)
     assert_true(b.told[0].cleared);
 }
 
+static void rest_and_holes_are_not_frozen(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    readings(&b, HOUR, 500, 510);
+    assert_int_equal(readings(&b, 4 * DAY, 0, 0), 0); /* at rest since before learning ended */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(readings(&b, HOUR, 500, 510), 0);
+        assert_int_equal(readings(&b, 2 * DAY, 0, 0), 0);
+    }
+    bench_init(&b);
+    readings(&b, 4 * DAY, 80, 81);
+    for (int i = 0; i < 5; i++) { /* the same before and behind each hole */
+        assert_int_equal(readings(&b, 5 * MINUTE, 80, 80), 0);
+        b.t += 3 * HOUR;
+    }
+    assert_int_equal(readings(&b, 30 * MINUTE, 0, 0), 1); /* it was never at rest */
+    assert_string_equal(b.told[0].alert, "meter_frozen");
+}
+
 static void leaves_out_the_impossible(void **state)
 {
     (void)state;
@@ -364,33 +449,43 @@ static void tells_limits(void **state)
     assert_int_equal(told(&b, "energy_over", 1), 2);
 }
 
+static int unknown_at(struct bench *b, int64_t start_ms, int64_t length_ms)
+{
+    struct anomaly_run run = {.appliance = "unknown",
+                              .start_ms = start_ms,
+                              .end_ms = start_ms + length_ms,
+                              .mean_w = 300,
+                              .whole = 1,
+                              .mixed = 1};
+    return anomaly_finished(&b->a, &b->rules, &b->r, &run, b->told);
+}
+
 static void unknown_loads_have_their_hours(void **state)
 {
     (void)state;
     struct bench b;
     struct alert out[ANOMALY_ALERTS];
-    struct anomaly_bounds bounds;
+    int use;
     bench_init(&b);
     const int64_t noon = T0 - T0 % DAY + 12 * HOUR;
-    struct anomaly_run run = {.appliance = "unknown", .mean_w = 300, .whole = 1, .mixed = 1};
-    for (int d = 0; d < 30; d++) {
-        run.start_ms = noon + d * DAY;
-        run.end_ms = run.start_ms + 20 * MINUTE;
-        assert_int_equal(anomaly_finished(&b.a, &b.rules, &b.r, &run, out), 0);
+    for (int d = 0; d < 13; d++) {
+        assert_int_equal(unknown_at(&b, noon + d * DAY, 20 * MINUTE), 0);
+        if (d == 10) /* ten days are too few to tell */
+            assert_int_equal(unknown_at(&b, noon + d * DAY + 6 * HOUR, 20 * MINUTE), 0);
     }
-    run.start_ms = noon + 30 * DAY;
-    run.end_ms = run.start_ms + 20 * MINUTE;
-    anomaly_recall(&b.r, &b.rules, &run, &bounds);
-    assert_int_equal(anomaly_running(&b.a, &bounds, &run, out), 0);
-    run.start_ms = noon + 30 * DAY + 14 * HOUR;
-    run.end_ms = run.start_ms + MINUTE;
-    anomaly_recall(&b.r, &b.rules, &run, &bounds);
-    assert_int_equal(anomaly_running(&b.a, &bounds, &run, out), 0); /* too short so far */
-    run.end_ms = run.start_ms + 6 * MINUTE;
-    assert_int_equal(anomaly_running(&b.a, &bounds, &run, out), 1);
-    assert_string_equal(out[0].alert, "time_unusual");
-    assert_int_equal(anomaly_finished(&b.a, &b.rules, &b.r, &run, out), 1);
+    for (int d = 13; d < 30; d++)
+        assert_int_equal(unknown_at(&b, noon + d * DAY + (d % 2 ? HOUR : 0), 20 * MINUTE), 0);
+    assert_int_equal(unknown_at(&b, noon + 30 * DAY + 6 * HOUR, 20 * MINUTE), 0); /* as once */
+    assert_int_equal(unknown_at(&b, noon + 30 * DAY + 14 * HOUR, MINUTE), 0);     /* too short */
+    assert_int_equal(unknown_at(&b, noon + 31 * DAY + 14 * HOUR, 6 * MINUTE), 0); /* known now */
+    const int64_t odd = noon + 31 * DAY + 20 * HOUR;
+    assert_int_equal(unknown_at(&b, odd, 6 * MINUTE), 1);
+    assert_string_equal(b.told[0].alert, "time_unusual");
+    assert_true(b.told[0].since_ms == odd && b.told[0].severity == ALERT_INFO);
+    assert_int_equal(anomaly_reading(&b.a, &b.rules, odd + 10 * MINUTE, 80, out, &use), 0);
+    assert_int_equal(anomaly_reading(&b.a, &b.rules, odd + 80 * MINUTE, 81, out, &use), 1);
     assert_true(out[0].cleared);
+    assert_string_equal(out[0].alert_id, b.told[0].alert_id);
 }
 
 static void forgets_and_checks(void **state)
@@ -446,12 +541,16 @@ int main(void)
         cmocka_unit_test(tells_power_once),
         cmocka_unit_test(sensitivity_scales),
         cmocka_unit_test(tells_length_and_cycles),
+        cmocka_unit_test(knows_the_course_of_a_day),
+        cmocka_unit_test(knows_several_programs),
+        cmocka_unit_test(another_version_learns_anew),
         cmocka_unit_test(a_door_lamp_changes_nothing),
         cmocka_unit_test(tells_slow_drift),
         cmocka_unit_test(new_normal_after_a_week),
         cmocka_unit_test(left_on_once),
         cmocka_unit_test(tells_the_cycle_that_does_not_come),
         cmocka_unit_test(tells_a_frozen_meter),
+        cmocka_unit_test(rest_and_holes_are_not_frozen),
         cmocka_unit_test(leaves_out_the_impossible),
         cmocka_unit_test(tells_limits),
         cmocka_unit_test(unknown_loads_have_their_hours),

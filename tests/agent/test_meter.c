@@ -302,7 +302,7 @@ static void resumes_after_each_outcome(void **state)
     world_init(&whole);
     world_init(&cut);
     for (int i = 0; i < 22; i++) {
-        level(&s, &t, i == 17 || i == 18 ? 1600 : 2400, i == 15 ? 900 : 120, 3);
+        level(&s, &t, i == 17 || i == 18 ? 600 : 2400, i == 15 ? 1500 : 120, 3);
         level(&s, &t, 1, 200, 3);
         t += i == 4 ? 700000 : 0;
         level(&s, &t, i == 5 ? 80 : 0.5, 200, 3);
