@@ -245,6 +245,21 @@ struct updater *agent_main_updater(const struct agent *a)
     return agent_updater(a, !has_kind(a, 0));
 }
 
+int agent_has_both(const struct agent *a)
+{
+    return has_kind(a, 0) && has_kind(a, 1);
+}
+
+struct updater *agent_family_updater(const struct agent *a, const char *family)
+{
+    if (!family)
+        return agent_main_updater(a);
+    for (int mains = 0; mains < 2; mains++)
+        if (has_kind(a, mains) && strcmp(updater_family(agent_updater(a, mains)), family) == 0)
+            return agent_updater(a, mains);
+    return NULL;
+}
+
 /* Gives an engine to every meter of a kind: all, or none and -ENOMEM. */
 static int swap(struct agent *a, int mains, const struct engine *engine)
 {
@@ -367,9 +382,9 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
                                          .live = settings.quality == EVENT_CLOCK};
     if (config->record[0] && record_create(&record, &m->record) < 0)
         log_error("meter %s: recording: out of memory", settings.name);
-    if (config->machines &&
+    if (config->teach &&
         place_live_create(a->store, settings.name, settings.quality, &sink, &m->place) < 0)
-        log_error("meter %s: machines: out of memory", settings.name);
+        log_error("meter %s: teach: out of memory", settings.name);
     rc = source_create(&config->source, &m->source, m->failure, sizeof m->failure);
     if (rc < 0)
         return rc;
@@ -402,10 +417,14 @@ static int open_meters(struct agent *a)
 
 /* ---- commands ---- */
 
-static int command_rollback(void *context, char *why, size_t why_size)
+static int command_rollback(void *context, const char *family, char *why, size_t why_size)
 {
     struct agent *a = context;
-    return updater_rollback(agent_main_updater(a), why, why_size);
+    struct updater *u = agent_family_updater(a, family);
+    if (u)
+        return updater_rollback(u, why, why_size);
+    snprintf(why, why_size, "family: no meter of this gateway uses \"%s\"", family);
+    return -ENOENT;
 }
 
 static int command_forget(void *context, const char *meter, const char *appliance, char *why,

@@ -21,9 +21,9 @@
 #include "agent/record.h"
 #include "agent/source.h"
 #include "agent/updater.h"
-#include "agent/wear.h"
 #include "agent/upkeep.h"
 #include "agent/wall.h"
+#include "agent/wear.h"
 #include "storage/store.h"
 
 struct agent_meter {
@@ -70,6 +70,7 @@ struct agent {
     struct wear wear;
     struct wall wall;
     int told_waiting; /* the last status said that the disk refuses */
+    int told_failing; /* and how many recordings fail */
     int stop;         /* a signal asked for it, or all is done */
     int status_dirty; /* something that the status tells has changed */
     /* Monotonic ms. done_since 0: sources still run; reopen_at: not before, after a damaged
@@ -108,6 +109,9 @@ void agent_reload(struct agent *a);
  * meters of one kind only. */
 struct updater *agent_updater(const struct agent *a, int mains);
 struct updater *agent_main_updater(const struct agent *a);
+/* That whose model is of this family (NULL: the main one); NULL: none. */
+struct updater *agent_family_updater(const struct agent *a, const char *family);
+int agent_has_both(const struct agent *a); /* kinds of meters */
 
 int64_t agent_monotonic_ms(void);
 

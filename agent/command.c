@@ -10,7 +10,7 @@
 
 struct request {
     char id[COMMAND_ID_BYTES];
-    const char *command, *meter, *appliance, *alert, *duration;
+    const char *command, *meter, *appliance, *alert, *duration, *family;
     const char *load, *name, *key, *signature; /* of label */
     int64_t time_ms;
 };
@@ -96,11 +96,12 @@ static int take_members(const cJSON *root, struct request *r, char *error)
             rc = take_text(item, 39, &r->alert, error);
         } else if (strcmp(item->string, "duration") == 0) {
             rc = take_text(item, 16, &r->duration, error);
+        } else if (strcmp(item->string, "family") == 0) {
+            rc = take_text(item, 31, &r->family, error);
         } else {
             snprintf(error, ERROR_BYTES,
                      "unknown member \"%.60s\"; expected id, command, meter, appliance, alert, "
-                     "duration, or "
-                     "those of label",
+                     "duration, family, or those of label",
                      item->string);
             rc = -EINVAL;
         }
@@ -194,7 +195,7 @@ static int run_snooze(const struct command_target *t, const struct request *r, c
 static int check_members(const struct request *r, char *error)
 {
     const int forget = strcmp(r->command, "forget") == 0, snooze = !strcmp(r->command, "snooze");
-    const int label = strcmp(r->command, "label") == 0;
+    const int label = strcmp(r->command, "label") == 0, rollback = !strcmp(r->command, "rollback");
     if (!label && (r->load || r->name || r->key || r->signature || r->time_ms)) {
         snprintf(error, ERROR_BYTES, "load, name, time, key and signature belong to label only");
         return -EINVAL;
@@ -203,6 +204,7 @@ static int check_members(const struct request *r, char *error)
                           : !forget && !label && r->appliance ? "appliance"
                           : !snooze && r->alert               ? "alert"
                           : !snooze && r->duration            ? "duration"
+                          : !rollback && r->family            ? "family"
                                                               : NULL;
     if (foreign)
         snprintf(error, ERROR_BYTES, "%s: does not belong to %s", foreign, r->command);
@@ -225,12 +227,12 @@ static int run(const struct command_target *t, const struct request *r, cJSON **
     } else if (strcmp(r->command, "status") == 0) {
         *result = t->status(t->context);
     } else if (strcmp(r->command, "models") == 0) {
-        *result = t->models(t->context);
+        *result = t->models(t->context, NULL);
     } else if (strcmp(r->command, "rollback") == 0) {
-        const int rc = t->rollback(t->context, error, ERROR_BYTES);
+        const int rc = t->rollback(t->context, r->family, error, ERROR_BYTES);
         if (rc < 0)
             return rc;
-        *result = t->models(t->context);
+        *result = t->models(t->context, r->family);
     } else {
         snprintf(error, ERROR_BYTES,
                  "command: unknown \"%s\"; expected ping, status, models, rollback, "

@@ -19,8 +19,9 @@
 struct command_target {
     void *context;
     cJSON *(*status)(void *context);
-    cJSON *(*models)(void *context);
-    int (*rollback)(void *context, char *why, size_t why_size);
+    /* family NULL: all that this agent has. */
+    cJSON *(*models)(void *context, const char *family);
+    int (*rollback)(void *context, const char *family, char *why, size_t why_size);
     /* appliance NULL: all of the meter. Returns the number of routines forgotten, or -errno. */
     int (*forget)(void *context, const char *meter, const char *appliance, char *why,
                   size_t why_size);
@@ -29,8 +30,7 @@ struct command_target {
     int (*label)(void *context, const struct label_order *order, const char *key_id,
                  const char *signature, char *why, size_t why_size);
     /* Silence about an alert for so many ms (0: no longer silent): 0 or -errno. */
-    int (*snooze)(void *context, const char *alert_id, int64_t for_ms, char *why,
-                  size_t why_size);
+    int (*snooze)(void *context, const char *alert_id, int64_t for_ms, char *why, size_t why_size);
 };
 
 /* Runs the command in text (bytes bytes, any). Returns the reply (free()), NULL when memory is

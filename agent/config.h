@@ -24,7 +24,7 @@
 struct config_meter {
     struct meter_config meter;
     struct source_config source; /* strings point into the text below */
-    int machines;                /* several machines on this feed, to be taught */
+    int teach;                   /* several machines on this feed, to be taught */
     char files[2048], column[64], appliance[CONFIG_TEXT], truth[CONFIG_TEXT];
     struct machine_config machine;
     char states[64];          /* as written; machine has it */

@@ -62,7 +62,7 @@ const struct config_key config_keys[] = {
     {"meter", "possible_w", CONFIG_NUMBER, METER(meter.rules.possible_w), "0", 0, 1e7, NULL, CONFIG_ANY, "readings beyond are left out; 0: those far above all before that nothing confirms"},
     {"meter", "frozen", CONFIG_DURATION, METER(meter.rules.frozen_ms), "10m", 0, 30 * MS_DAY, NULL, CONFIG_ANY, "the same reading for so long, at least, is a frozen meter; 0s: never"},
     {"meter", "generation", CONFIG_CHOICE, METER(meter.rules.negative), "no", 0, 0, NO_YES, CONFIG_ANY, "power below zero is normal here"},
-    {"meter", "machines", CONFIG_CHOICE, METER(machines), "no", 0, 0, NO_YES, CONFIG_ANY, "keep the last days of power, and look for machines that nilmctl teach has taught"},
+    {"meter", "teach", CONFIG_CHOICE, METER(teach), "no", 0, 0, NO_YES, CONFIG_ANY, "keep the last days of power, and look for machines that nilmctl teach has taught"},
     {"meter", "states", CONFIG_STRING, METER(states), "off", 0, 0, NULL, CONFIG_ANY, "states of a machine: off; auto: limits of idle, run and peak are learned; or W1,W2: runs from W1, peak from W2"},
     {"meter", "record", CONFIG_STRING, METER(record), NULL, 0, 0, NULL, CONFIG_ANY, "folder on this gateway for day files of what is read, to train on; without it nothing is recorded"},
     {"meter", "record_days", CONFIG_COUNT, METER(record_days), "30", 1, 3650, NULL, CONFIG_ANY, "day files kept, the oldest are removed"},
@@ -120,6 +120,8 @@ void config_keys_print(FILE *out)
                     k->types & CONFIG_SIM ? "sim" : "");
         fputc('\n', out);
     }
-    fputs("[shifts]\n  NAME           -               HH:MM-HH:MM, then weekdays (mon-fri, sat) or each day; "
-          "whole quarters of an hour, local time\n", out);
+    fputs("[shifts]\n  NAME           -               HH:MM-HH:MM, then weekdays (mon-fri, sat) or "
+          "each day; "
+          "whole quarters of an hour, local time\n",
+          out);
 }

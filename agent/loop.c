@@ -248,6 +248,21 @@ static void save_machine(struct agent *a, struct agent_meter *m, int64_t mono)
         m->machine_at = mono + MACHINE_MS;
 }
 
+static void tick_records(struct agent *a, int64_t mono)
+{
+    int failing = 0;
+    for (size_t i = 0; i < a->meter_count; i++) {
+        struct record_stats s;
+        if (!a->meters[i].record)
+            continue;
+        record_tick(a->meters[i].record, mono);
+        record_get_stats(a->meters[i].record, &s);
+        failing += s.failing;
+    }
+    a->status_dirty |= failing != a->told_failing;
+    a->told_failing = failing;
+}
+
 static void tick(struct agent *a, int64_t mono)
 {
     if (a->watchdog_ms > 0 && mono >= a->watchdog_at) {
@@ -265,9 +280,8 @@ static void tick(struct agent *a, int64_t mono)
     for (size_t i = 0; i < a->meter_count; i++) {
         tick_meter(&a->meters[i], mono);
         save_machine(a, &a->meters[i], mono);
-        if (a->meters[i].record)
-            record_tick(a->meters[i].record, mono);
     }
+    tick_records(a, mono);
     renew_status(a, mono);
     check_done(a, mono);
 }

@@ -93,12 +93,13 @@ char *payload_alert(const char *meter, const struct alert *a)
     return json_finish(o, rc);
 }
 
-char *payload_report(const char *state, uint32_t version, uint32_t from_version, const char *name,
-                     const char *reason, int64_t time_ms)
+char *payload_report(const char *state, const char *family, uint32_t version, uint32_t from_version,
+                     const char *name, const char *reason, int64_t time_ms)
 {
     cJSON *o = cJSON_CreateObject();
     int rc = json_text(o, "report", "model");
     rc |= json_text(o, "state", state);
+    rc |= json_text(o, "family", family);
     rc |= json_unsigned(o, "version", version);
     rc |= json_unsigned(o, "from_version", from_version);
     rc |= json_text(o, "name", name);
@@ -107,12 +108,13 @@ char *payload_report(const char *state, uint32_t version, uint32_t from_version,
     return json_finish(o, rc);
 }
 
-char *payload_model(const char *device, const char *state, uint32_t version, const char *name,
-                    const char *sha256, const char *reason, int64_t time_ms)
+char *payload_model(const char *device, const char *state, const char *family, uint32_t version,
+                    const char *name, const char *sha256, const char *reason, int64_t time_ms)
 {
     cJSON *o = cJSON_CreateObject();
     int rc = json_text(o, "device", device);
     rc |= json_text(o, "state", state);
+    rc |= json_text(o, "family", family);
     rc |= json_unsigned(o, "version", version);
     rc |= json_text(o, "name", name);
     rc |= json_text(o, "sha256", sha256);

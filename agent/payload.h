@@ -17,13 +17,14 @@ char *payload_alert(const char *meter, const struct alert *a);
 /* "trace", "clock", ... (SPEC 4.2). */
 const char *payload_quality(enum event_quality quality);
 
-/* Body of a report on a model. state: active, refused, rolled_back. reason: "" unless refused. */
-char *payload_report(const char *state, uint32_t version, uint32_t from_version, const char *name,
-                     const char *reason, int64_t time_ms);
+/* Body of a report on a model. state: active, refused, rolled_back. family: "" when the bundle
+ * could not be read. reason: "" unless refused. */
+char *payload_report(const char *state, const char *family, uint32_t version, uint32_t from_version,
+                     const char *name, const char *reason, int64_t time_ms);
 
 /* Retained state of the model. sha256: hex of the whole bundle, or "". */
-char *payload_model(const char *device, const char *state, uint32_t version, const char *name,
-                    const char *sha256, const char *reason, int64_t time_ms);
+char *payload_model(const char *device, const char *state, const char *family, uint32_t version,
+                    const char *name, const char *sha256, const char *reason, int64_t time_ms);
 
 /* Body plus envelope, as published. -> NULL when memory is short (errno ENOMEM) or the body is
  * damaged (EBADMSG). */

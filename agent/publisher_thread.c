@@ -103,8 +103,8 @@ static void publish_own(struct publisher *p);
 static void announce(struct publisher *p, const char *state, const struct candidate *c,
                      const char *reason)
 {
-    char *text = payload_model(p->config->device, state, c->version, c->name, c->sha256, reason,
-                               unix_s() * 1000);
+    char *text = payload_model(p->config->device, state, c->family, c->version, c->name, c->sha256,
+                               reason, unix_s() * 1000);
     if (text)
         publisher_set(p, PUBLISHER_MODEL, text);
     free(text);

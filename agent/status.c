@@ -31,6 +31,16 @@ static int add_appliances(cJSON *o, struct mains *mains)
     return list ? 0 : -ENOMEM;
 }
 
+static int add_recording(cJSON *o, const struct record *record)
+{
+    struct record_stats s;
+    record_get_stats(record, &s);
+    cJSON *recording = cJSON_CreateObject();
+    int rc = json_text(recording, "state", s.failing ? "failing" : "ok");
+    rc |= json_unsigned(recording, "dropped", s.dropped);
+    return json_child(o, "recording", recording) | rc;
+}
+
 static cJSON *describe_meter(const struct agent_meter *m)
 {
     struct meter_status s = {0};
@@ -53,6 +63,8 @@ static cJSON *describe_meter(const struct agent_meter *m)
     if (m->machine)
         rc |= json_text(o, "machine", machine_text(machine_now(m->machine, &since)));
     rc |= json_integer(o, "alerts", s.alerts);
+    if (m->record)
+        rc |= add_recording(o, m->record);
     if (m->meter && meter_mains(m->meter))
         rc |= add_appliances(o, meter_mains(m->meter));
     if (rc < 0) {
@@ -122,7 +134,7 @@ static int add_all(struct agent *a, cJSON *root, const char *state)
     rc |= json_integer(root, "time", wall_now_ms(&a->wall));
     rc |= json_text(root, "time_quality", payload_quality(wall_quality(&a->wall)));
     rc |= add_model(root, "model", agent_main_updater(a));
-    if (agent_main_updater(a) == a->updater && updater_engine(a->mains_updater))
+    if (agent_has_both(a))
         rc |= add_model(root, "mains_model", a->mains_updater);
     rc |= add_meters(a, root);
     rc |= add_outbox(a, root);
@@ -188,23 +200,35 @@ cJSON *status_command(void *agent)
     return NULL;
 }
 
-cJSON *status_models(void *agent)
+/* What of a kind of meters runs, and what its slots hold. */
+static int describe_models(cJSON *o, const struct updater *u)
 {
-    struct agent *a = agent;
     struct updater_info info;
-    updater_get_info(agent_main_updater(a), &info);
+    updater_get_info(u, &info);
     const char active[] = {info.slots.active, '\0'}, previous[] = {info.slots.previous, '\0'};
-    cJSON *root = cJSON_CreateObject(), *slots = cJSON_CreateObject();
-    int rc = json_text(root, "family", info.family);
-    rc |= json_unsigned(root, "version", info.version);
-    rc |= json_text(root, "name", info.name);
-    rc |= json_text(root, "from", info.from);
+    cJSON *slots = cJSON_CreateObject();
+    int rc = json_text(o, "family", updater_family(u));
+    rc |= json_unsigned(o, "version", info.version);
+    rc |= json_text(o, "name", info.name);
+    rc |= json_text(o, "from", info.from);
     rc |= json_text(slots, "active", active);
     rc |= json_unsigned(slots, "version", info.slots.version);
     rc |= json_text(slots, "previous", previous);
     rc |= json_unsigned(slots, "previous_version", info.slots.previous_version);
     rc |= json_unsigned(slots, "highest", info.slots.highest);
-    rc |= json_child(root, "slots", slots);
+    return json_child(o, "slots", slots) | rc;
+}
+
+cJSON *status_models(void *agent, const char *family)
+{
+    struct agent *a = agent;
+    cJSON *root = cJSON_CreateObject();
+    int rc = describe_models(root, agent_family_updater(a, family));
+    if (!family && agent_has_both(a)) {
+        cJSON *mains = cJSON_CreateObject();
+        rc |= describe_models(mains, agent_updater(a, 1));
+        rc |= json_child(root, "mains", mains);
+    }
     if (rc == 0)
         return root;
     cJSON_Delete(root);

@@ -14,6 +14,6 @@ char *status_text(struct agent *a, const char *state);
  * `models`, for struct command_target: agent is the struct agent, the object becomes the caller's.
  * NULL: out of memory. */
 cJSON *status_command(void *agent);
-cJSON *status_models(void *agent);
+cJSON *status_models(void *agent, const char *family);
 
 #endif

@@ -38,10 +38,16 @@ static uint32_t active_version(const struct updater *u)
     return u->active ? u->active->version : 0;
 }
 
+const char *updater_family(const struct updater *u)
+{
+    return u->active ? u->active->family : u->config.mains ? UPDATER_MAINS_FAMILY : UPDATER_FAMILY;
+}
+
 static void announce(struct updater *u, const char *state, const struct candidate *c)
 {
-    char *text = payload_model(u->config.device, state, c ? c->version : 0, c ? c->name : "",
-                               c ? c->sha256 : "", c && c->error < 0 ? c->reason : "", unix_ms());
+    char *text = payload_model(u->config.device, state, c ? c->family : updater_family(u),
+                               c ? c->version : 0, c ? c->name : "", c ? c->sha256 : "",
+                               c && c->error < 0 ? c->reason : "", unix_ms());
     if (text)
         u->config.announce(u->config.context, text);
     free(text);
@@ -50,8 +56,8 @@ static void announce(struct updater *u, const char *state, const struct candidat
 static void report(struct updater *u, const char *state, const struct candidate *c, uint32_t from)
 {
     const int64_t now = unix_ms();
-    char *body =
-        payload_report(state, c->version, from, c->name, c->error < 0 ? c->reason : "", now);
+    char *body = payload_report(state, c->family, c->version, from, c->name,
+                                c->error < 0 ? c->reason : "", now);
     if (!body || journal_report(u->config.journal, body, now) < 0)
         log_error("model: the report \"%s\" could not be stored", state);
     free(body);
@@ -265,9 +271,7 @@ const struct engine *updater_engine(const struct updater *u)
 /* May this authentic, proven candidate replace what runs? */
 static int check_policy(struct updater *u, struct candidate *c, const struct slots_info *info)
 {
-    const char *family = u->active         ? u->active->family
-                         : u->config.mains ? UPDATER_MAINS_FAMILY
-                                           : UPDATER_FAMILY;
+    const char *family = updater_family(u);
     const uint32_t running = active_version(u);
     const uint32_t highest = info->highest > running ? info->highest : running;
     if (check_head(u, c) < 0)

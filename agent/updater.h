@@ -55,6 +55,9 @@ void updater_use_store(struct updater *u, struct store *store);
 /* The engine in use, or NULL. Valid until the next apply or rollback. */
 const struct engine *updater_engine(const struct updater *u);
 
+/* Of the active model; without one that which its meters need. Valid as long as the engine. */
+const char *updater_family(const struct updater *u);
+
 /* Lets a candidate take over, or refuses it; both are announced and reported. Takes the candidate.
  * 0, or -errno when refused. */
 int updater_apply(struct updater *u, struct candidate *c);

@@ -87,6 +87,7 @@ void cli_path(const struct config *c, const char *name, char path[CLI_PATH]);
 #define CLI_DATABASE "nilmd.db"
 #define CLI_SOCKET "nilmd.sock"
 #define CLI_SLOTS "models"
+#define CLI_MAINS_SLOTS "models/mains"
 
 /* Reads the configuration, with the message and exit code on failure (CLI_DONE: *out is set). */
 int cli_config(const char *command, const char *path, struct config **out);

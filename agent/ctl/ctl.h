@@ -16,6 +16,7 @@ int ctl_label(int argc, char **argv);
 int ctl_places(int argc, char **argv);
 int ctl_unknown(int argc, char **argv);
 int ctl_machines(int argc, char **argv);
+int ctl_rollback(int argc, char **argv);
 int ctl_export(int argc, char **argv);
 int ctl_teach(int argc, char **argv);
 int ctl_outbox(int argc, char **argv);

@@ -23,6 +23,7 @@ static const struct {
     {"teach", "learn how machines on a mains meter switch", ctl_teach},
     {"outbox", "what waits for the broker", ctl_outbox},
     {"models", "the models on this gateway, and whether they verify", ctl_models},
+    {"rollback", "return to the model before", ctl_rollback},
     {"provision", "make key, certificate request and configuration of a gateway", ctl_provision},
     {"push", "send a signed model to a gateway or a group", ctl_push},
     {"watch", "show events and alerts as they reach the broker", ctl_watch},

@@ -24,7 +24,7 @@ static double number_of(const cJSON *object, const char *key)
 static void print_meters(const cJSON *meters)
 {
     char stamp[CLI_STAMP];
-    const cJSON *m;
+    const cJSON *m, *recording;
     if (cJSON_GetArraySize(meters) == 0)
         return;
     printf("\n%-20s %-7s %-10s %-20s %12s  %-19s %8s %6s\n", "METER", "TYPE", "STATE", "APPLIANCE",
@@ -37,6 +37,15 @@ static void print_meters(const cJSON *meters)
                text_of(m, "appliance"), number_of(m, "samples"),
                cli_stamp((int64_t)number_of(m, "last"), stamp), 100 * number_of(m, "learning"),
                number_of(m, "alerts"));
+    }
+    cJSON_ArrayForEach(m, meters)
+    {
+        recording = cJSON_GetObjectItemCaseSensitive(m, "recording");
+        const int failing = strcmp(text_of(recording, "state"), "failing") == 0;
+        if (failing || number_of(recording, "dropped") > 0)
+            printf("recording of %s: %s, %.0f seconds were lost\n", text_of(m, "name"),
+                   failing ? "CANNOT BE WRITTEN (the log says why)" : "goes on",
+                   number_of(recording, "dropped"));
     }
 }
 
@@ -71,17 +80,25 @@ static void print_inside(const cJSON *s)
                number_of(journal, "waiting"), number_of(journal, "lost"));
 }
 
+static void print_model(const cJSON *model, const char *title, const char *without)
+{
+    if (cJSON_IsObject(model))
+        printf("%s: %s version %.0f (%s)\n", title, text_of(model, "family"),
+               number_of(model, "version"), text_of(model, "name"));
+    else
+        printf("%s: none, %s\n", title, without);
+}
+
 static void print_status(const cJSON *s)
 {
-    const cJSON *model = cJSON_GetObjectItemCaseSensitive(s, "model");
     const cJSON *outbox = cJSON_GetObjectItemCaseSensitive(s, "outbox");
     printf("%s: nilmd %s is running, epoch %.0f\n", text_of(s, "device"), text_of(s, "agent"),
            number_of(s, "epoch"));
-    if (cJSON_IsObject(model))
-        printf("model: %s version %.0f (%s)\n", text_of(model, "family"),
-               number_of(model, "version"), text_of(model, "name"));
-    else
-        printf("model: none, every appliance is reported as unknown\n");
+    print_model(cJSON_GetObjectItemCaseSensitive(s, "model"), "model",
+                "every appliance is reported as unknown");
+    if (cJSON_HasObjectItem(s, "mains_model"))
+        print_model(cJSON_GetObjectItemCaseSensitive(s, "mains_model"), "model of the mains",
+                    "nothing of a sum is recognised");
     print_inside(s);
     printf("outbox: %.0f waiting (%.0f bytes), next number %.0f, %.0f dropped, %.0f parked\n",
            number_of(outbox, "rows"), number_of(outbox, "bytes"), number_of(outbox, "next_seq"),

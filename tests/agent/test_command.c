@@ -21,9 +21,20 @@ static cJSON *object(void *context)
     return o;
 }
 
-static int roll_back(void *context, char *why, size_t size)
+static char last_family[32];
+
+static cJSON *models(void *context, const char *family)
+{
+    cJSON *o = object(context);
+    if (family)
+        cJSON_AddStringToObject(o, "family", family);
+    return o;
+}
+
+static int roll_back(void *context, const char *family, char *why, size_t size)
 {
     (void)context;
+    snprintf(last_family, sizeof last_family, "%s", family ? family : "(main)");
     if (rollback_result < 0)
         snprintf(why, size, "there is no previous model");
     return rollback_result;
@@ -69,7 +80,7 @@ static int snooze(void *context, const char *alert_id, int64_t for_ms, char *why
     return -ENOENT;
 }
 
-static const struct command_target target = {"here", object, object, roll_back,
+static const struct command_target target = {"here", object, models, roll_back,
                                              forget, label,  snooze};
 
 static void expect(const char *command, const char *reply)
@@ -91,6 +102,12 @@ static void commands_are_answered(void **state)
            "{\"id\":\"b\",\"command\":\"status\",\"ok\":true,\"result\":{\"from\":\"here\"}}");
     expect("{\"id\":\"c\",\"command\":\"rollback\"}",
            "{\"id\":\"c\",\"command\":\"rollback\",\"ok\":true,\"result\":{\"from\":\"here\"}}");
+    assert_string_equal(last_family, "(main)");
+    expect("{\"id\":\"c\",\"command\":\"rollback\",\"family\":\"mains\"}",
+           "{\"id\":\"c\",\"command\":\"rollback\",\"ok\":true,\"result\":{\"from\":\"here\","
+           "\"family\":"
+           "\"mains\"}}");
+    assert_string_equal(last_family, "mains");
     expect("{\"id\":\"d\",\"command\":\"forget\",\"meter\":\"m\"}",
            "{\"id\":\"d\",\"command\":\"forget\",\"ok\":true,\"result\":{\"forgotten\":3}}");
     assert_string_equal(last_meter, "m");
@@ -141,6 +158,8 @@ static const struct {
     {"{\"id\":\"a\\nb\",\"command\":\"ping\"}", "id: expected one text"},
     {"{\"id\":\"a\",\"id\":\"b\",\"command\":\"ping\"}", "id: expected one text"},
     {"{\"id\":\"a\",\"command\":\"ping\",\"command\":\"rollback\"}", "command: expected one text"},
+    {"{\"id\":\"a\",\"command\":\"models\",\"family\":\"mains\"}",
+     "family: does not belong to models"},
     {"{\"id\":\"a\",\"command\":[\"ping\"]}", "command: expected one text"},
     {"{\"id\":\"a\",\"command\":\"reboot\"}",
      "command: unknown \\\"reboot\\\"; expected ping, status"},

@@ -171,14 +171,15 @@ static void damaged_bodies_are_not_published(void **state)
 static void states_of_the_model(void **state)
 {
     (void)state;
-    char *text = payload_model("gw-1", "refused", 6, "small", "ab", "version", 5);
-    assert_string_equal(text, "{\"device\":\"gw-1\",\"state\":\"refused\",\"version\":6,\"name\":"
-                              "\"small\",\"sha256\":\"ab\","
-                              "\"reason\":\"version\",\"time\":5}");
+    char *text = payload_model("gw-1", "refused", "mains", 6, "small", "ab", "version", 5);
+    assert_string_equal(
+        text, "{\"device\":\"gw-1\",\"state\":\"refused\",\"family\":\"mains\",\"version\":6,"
+              "\"name\":\"small\",\"sha256\":\"ab\","
+              "\"reason\":\"version\",\"time\":5}");
     free(text);
-    text = payload_report("active", 8, 7, "n", "", 5);
-    assert_string_equal(text, "{\"report\":\"model\",\"state\":\"active\",\"version\":8,\"from_"
-                              "version\":7,\"name\":\"n\","
+    text = payload_report("active", "identify", 8, 7, "n", "", 5);
+    assert_string_equal(text, "{\"report\":\"model\",\"state\":\"active\",\"family\":\"identify\","
+                              "\"version\":8,\"from_version\":7,\"name\":\"n\","
                               "\"reason\":\"\",\"time\":5}");
     free(text);
 }

@@ -61,7 +61,7 @@ static void life(struct world *w)
     assert_int_equal(store_open(w->db, &w->store, NULL, why, sizeof why), 0);
     assert_int_equal(outbox_start(w->store, 1790000000, &epoch), 0);
     assert_int_equal(journal_create(w->store, NULL, NULL, &w->journal), 0);
-    const struct updater_config config = {"gw",       w->slots, w->model_file, w->keys, w->store,
+    const struct updater_config config = {"gw",       w->slots, w->model_file, w->keys,  w->store,
                                           w->journal, w,        swap,          announce, 0};
     assert_int_equal(updater_create(&config, &w->updater, why, sizeof why), 0);
     w->announced_count = w->swaps = 0;
@@ -153,21 +153,26 @@ static void a_better_model_takes_over(void **state)
 {
     struct world *w = begin(state);
     assert_null(w->running);
-    assert_non_null(strstr(last_announced(w), "\"state\":\"idle\",\"version\":0"));
+    assert_non_null(
+        strstr(last_announced(w), "\"state\":\"idle\",\"family\":\"identify\",\"version\":0"));
     assert_int_equal(push(w, (struct bundle_plan){.version = 7}), 0);
     assert_int_equal(version(w), 7);
     assert_non_null(strstr(w->announced[1], "\"verified\""));
     assert_non_null(strstr(w->announced[2], "\"staged\""));
     assert_non_null(
-        strstr(last_announced(w), "\"state\":\"active\",\"version\":7,\"name\":\"small 7\""));
+        strstr(last_announced(w),
+               "\"state\":\"active\",\"family\":\"identify\",\"version\":7,\"name\":\"small 7\""));
     assert_int_equal(push(w, (struct bundle_plan){.version = 8}), 0);
     assert_int_equal(version(w), 8);
-    assert_int_equal(reports(w, "\"active\",\"version\":7,\"from_version\":0", ""), 1);
-    assert_int_equal(reports(w, "\"active\",\"version\":8,\"from_version\":7", ""), 1);
+    assert_int_equal(
+        reports(w, "\"active\",\"family\":\"identify\",\"version\":7,\"from_version\":0", ""), 1);
+    assert_int_equal(
+        reports(w, "\"active\",\"family\":\"identify\",\"version\":8,\"from_version\":7", ""), 1);
     death(w);
     life(w); /* still there after a restart, and not reported again */
     assert_int_equal(version(w), 8);
-    assert_non_null(strstr(last_announced(w), "\"state\":\"active\",\"version\":8"));
+    assert_non_null(
+        strstr(last_announced(w), "\"state\":\"active\",\"family\":\"identify\",\"version\":8"));
     assert_int_equal(reports(w, "\"version\":8", ""), 1);
     end(w);
 }
@@ -182,7 +187,8 @@ static void redelivery_changes_nothing(void **state)
         copy = malloc(size);
         memcpy(copy, data, size);
         assert_int_equal(push_bytes(w, copy, size), 0);
-        assert_non_null(strstr(last_announced(w), "\"state\":\"active\",\"version\":7"));
+        assert_non_null(strstr(last_announced(w),
+                               "\"state\":\"active\",\"family\":\"identify\",\"version\":7"));
     }
     free(data);
     assert_int_equal(w->swaps, 1);
@@ -330,11 +336,13 @@ static void roll_back_returns_to_the_previous(void **state)
     assert_int_equal(push(w, (struct bundle_plan){.version = 8}), 0);
     assert_int_equal(updater_rollback(w->updater, why, sizeof why), 0);
     assert_int_equal(version(w), 7);
-    assert_int_equal(reports(w, "\"rolled_back\",\"version\":7,\"from_version\":8", ""), 1);
+    assert_int_equal(
+        reports(w, "\"rolled_back\",\"family\":\"identify\",\"version\":7,\"from_version\":8", ""),
+        1);
     death(w);
     life(w);
     assert_int_equal(version(w), 7);
-    assert_int_equal(reports(w, "\"active\",\"version\":7", ""),
+    assert_int_equal(reports(w, "\"active\",\"family\":\"identify\",\"version\":7", ""),
                      1); /* of the first push, none of the start */
     assert_int_equal(push(w, (struct bundle_plan){.version = 8}), -ESTALE); /* it was seen */
     end(w);
@@ -375,7 +383,7 @@ static void a_broken_slot_falls_back(void **state)
     snprintf(w->model_file, sizeof w->model_file, "%s", folder_path(state, "shipped.nilm"));
     life(w);
     assert_int_equal(version(w), 3);
-    assert_non_null(strstr(last_announced(w), "\"idle\",\"version\":3"));
+    assert_non_null(strstr(last_announced(w), "\"idle\",\"family\":\"identify\",\"version\":3"));
     assert_int_equal(push(w, (struct bundle_plan){.version = 8, .swapped = 1}),
                      -ESTALE); /* 8 was seen */
     assert_int_equal(push(w, (struct bundle_plan){.version = 9}), 0);
@@ -440,10 +448,10 @@ static void a_lost_report_is_made_up(void **state)
     free(data);
     life(w);
     assert_int_equal(version(w), 7);
-    assert_int_equal(reports(w, "\"active\",\"version\":7", ""), 1);
+    assert_int_equal(reports(w, "\"active\",\"family\":\"identify\",\"version\":7", ""), 1);
     death(w);
     life(w);
-    assert_int_equal(reports(w, "\"active\",\"version\":7", ""), 1);
+    assert_int_equal(reports(w, "\"active\",\"family\":\"identify\",\"version\":7", ""), 1);
     end(w);
 }
 

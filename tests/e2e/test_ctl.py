@@ -45,7 +45,7 @@ def tree(folder):
 
 
 def test_usage():
-    commands = ["status", "events", "label", "places", "unknown", "teach", "outbox", "models", "provision", "push", "watch", "doctor"]
+    commands = ["status", "events", "label", "places", "unknown", "teach", "outbox", "models", "rollback", "provision", "push", "watch", "doctor"]
     for command in commands:
         result = ctl(command, "--help")
         check(result.returncode == 0 and f"Usage: nilmctl {command}" in result.stdout and not result.stderr, f"{command} --help")
@@ -437,13 +437,14 @@ def test_agent(world, operator):
     test_payloads(ear, operator)
     agent.stop()
     expect(3, "not running", "status", "--config", agent.config)
+    expect(3, "nilmd.sock", "rollback", "--config", agent.config)
 
 
 def test_payloads(ear, operator):
     """Everything that the agent published in the meantime, and its replies, fit their schemas."""
     commands = [{"id": "1", "command": "ping"}, {"id": "2", "command": "status"}, {"id": "3", "command": "models"},
                 {"id": "4", "command": "forget", "meter": "nobody"}, {"id": "5", "command": "forget", "meter": "fridge"},
-                {"id": "6", "command": "rollback"}]
+                {"id": "6", "command": "rollback"}, {"id": "7", "command": "rollback", "family": "mains"}]
     bad = [b"{", b"[]", b"\xff" * 10, b'{"id":"x"}', b'{"id":1,"command":"ping"}', b'{"id":"x","command":"reboot"}', b"x" * 100000]
     for command in commands:
         schema.check("command", json.dumps(command).encode())

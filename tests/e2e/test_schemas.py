@@ -121,6 +121,11 @@ def test_conditions():
     check(not accepted("command", {"id": "1", "command": "snooze", "alert": "a"}), "snooze without a duration")
     check(not accepted("command", {"id": "1", "command": "snooze", "alert": "a", "duration": "1 hour"}), "snooze for 1 hour")
     check(not accepted("command", {"id": "1", "command": "forget", "meter": "m", "alert": "a"}), "forget with an alert")
+    check(not accepted("command", {"id": "1", "command": "models", "family": "mains"}), "models of a family")
+    label = schema.load("command")["examples"][-1]
+    for key in ("load", "name", "time", "key", "signature"):
+        check(not accepted("command", {k: v for k, v in label.items() if k != key}), f"label without {key}")
+    check(not accepted("command", {"id": "1", "command": "ping", "load": "unknown-1"}), "ping with a load")
     check(not accepted("command", {"id": "1", "command": "reboot"}), "an unknown command")
     check(not accepted("reply", {"id": "1", "command": "ping", "ok": False}), "failed reply without an error")
     check(not accepted("reply", {"id": "1", "command": "ping", "ok": True, "error": "x"}), "good reply with an error")
