@@ -1,4 +1,5 @@
 #include "agent/config.h"
+#include "agent/calendar.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -442,7 +443,9 @@ static int check(struct loader *l)
     if (c->password_file[0] && !c->username[0])
         complain(l, "broker", "username", NO_METER, "required with password_file");
     struct periods periods;
-    char why[256];
+    char why[512];
+    if (c->timezone[0] && calendar_check(c->timezone, why, sizeof why) < 0)
+        complain(l, "device", "timezone", NO_METER, why);
     if (periods_parse(c->tariff, &periods, why, sizeof why) < 0)
         complain(l, "report", "tariff", NO_METER, why);
     if (c->meter_count == 0)

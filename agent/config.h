@@ -40,6 +40,7 @@ struct config_broker {
 
 struct config {
     char device[64], group[64], data_dir[CONFIG_TEXT];
+    char timezone[64]; /* calendar.h; "": the system's */
     /* broker_host "": no broker, the agent works locally. Other empty strings: not given. */
     char broker_host[256], server_name[256], ca[CONFIG_TEXT], cert[CONFIG_TEXT], key[CONFIG_TEXT];
     char username[128], password_file[CONFIG_TEXT], base[128];

@@ -16,6 +16,7 @@ const struct config_key config_keys[] = {
     {"device", "id", CONFIG_NAME, FIELD(device), NULL, 0, 0, NULL, 0, "name of this device, part of every topic; required"},
     {"device", "group", CONFIG_NAME, FIELD(group), NULL, 0, 0, NULL, 0, "group whose push topic is followed too"},
     {"device", "data_dir", CONFIG_STRING, FIELD(data_dir), "/var/lib/nilmd", 0, 0, NULL, 0, "database, model slots, control socket"},
+    {"device", "timezone", CONFIG_STRING, FIELD(timezone), NULL, 0, 0, NULL, 0, "of reports, shifts, tariffs, summaries and routines, such as Europe/Berlin; without it the system's"},
     {"device", "clock_wait", CONFIG_DURATION, FIELD(clock_wait_ms), "2m", 0, MS_DAY, NULL, 0, "so long after boot, and with a broker but no clock, the clock may still be set"},
 
     {"broker", "url", CONFIG_URL, FIELD(broker_host), NULL, 0, 0, NULL, 0, "mqtts://HOST[:8883], up to 8 in the order of preference, separated by blanks; without it the agent works locally"},

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/calendar.h"
 #include "agent/broker.h"
 #include "agent/config_keys.h"
 #include "agent/log.h"
@@ -158,6 +159,10 @@ int main(int argc, char **argv)
         return AGENT_OK;
     }
     log_set_level(config->log_level);
+    if (calendar_use(config->timezone) < 0) {
+        config_free(config);
+        return AGENT_RETRY;
+    }
     umask(077);
     store_set_pulse(tell_alive);
     /* One heap for all threads: each of glibc's arenas would keep its own free memory. And a proxy

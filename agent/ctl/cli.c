@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/calendar.h"
+
 int cli_fail(int code, const char *command, const char *format, ...)
 {
     va_list args;
@@ -58,8 +60,43 @@ static int take_number(const struct cli_command *command, const struct cli_optio
     return CLI_GO;
 }
 
+static const struct cli_option *find_option(const struct cli_command *command, const char *name,
+                                            size_t length)
+{
+    for (const struct cli_option *o = command->options; o->name; o++)
+        if (strlen(o->name) == length && memcmp(o->name, name, length) == 0)
+            return o;
+    return NULL;
+}
+
+/* Times are understood when the zone is known, which the configuration says. */
+struct times {
+    const struct cli_option *options[CLI_TIMES_MAX];
+    const char *values[CLI_TIMES_MAX];
+    size_t count;
+};
+
+static int take_times(const struct cli_command *command, const struct times *times)
+{
+    const struct cli_option *config = find_option(command, "config", strlen("config"));
+    struct config *c = NULL;
+    char why[CLI_WHY];
+    /* One that cannot be read is told by who needs it. */
+    if (config && times->count > 0 &&
+        config_load(*(const char **)config->target, &c, why, sizeof why) == 0)
+        calendar_use(c->timezone);
+    config_free(c);
+    for (size_t i = 0; i < times->count; i++)
+        if (cli_time(times->values[i], cli_now_ms(), times->options[i]->target) != 0)
+            return cli_fail(CLI_USAGE, command->name,
+                            "--%s: \"%s\": expected e.g. 2h or 3d (ago), 2024-05-01, "
+                            "2024-05-01T12:00, or @SECONDS",
+                            times->options[i]->name, times->values[i]);
+    return CLI_GO;
+}
+
 static int take_value(const struct cli_command *command, const struct cli_option *o,
-                      const char *value)
+                      const char *value, struct times *times)
 {
     struct cli_list *list = o->target;
     switch (o->kind) {
@@ -71,11 +108,10 @@ static int take_value(const struct cli_command *command, const struct cli_option
     case CLI_NUMBER:
         return take_number(command, o, value);
     case CLI_TIME:
-        if (cli_time(value, cli_now_ms(), o->target) != 0)
-            return cli_fail(CLI_USAGE, command->name,
-                            "--%s: \"%s\": expected e.g. 2h or 3d (ago), 2024-05-01, "
-                            "2024-05-01T12:00, or @SECONDS",
-                            o->name, value);
+        if (times->count == CLI_TIMES_MAX)
+            return usage(command, "too many of --", o->name);
+        times->options[times->count] = o;
+        times->values[times->count++] = value;
         return CLI_GO;
     case CLI_MANY:
         if (list->count == CLI_LIST_MAX)
@@ -88,17 +124,9 @@ static int take_value(const struct cli_command *command, const struct cli_option
     return usage(command, "no value is expected after --", o->name);
 }
 
-static const struct cli_option *find_option(const struct cli_command *command, const char *name,
-                                            size_t length)
-{
-    for (const struct cli_option *o = command->options; o->name; o++)
-        if (strlen(o->name) == length && memcmp(o->name, name, length) == 0)
-            return o;
-    return NULL;
-}
-
 /* One option at argv[*i]; *i moves on to its last word. */
-static int take_option(const struct cli_command *command, int argc, char **argv, int *i)
+static int take_option(const struct cli_command *command, int argc, char **argv, int *i,
+                       struct times *times)
 {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
     const struct cli_option *o =
@@ -110,16 +138,17 @@ static int take_option(const struct cli_command *command, int argc, char **argv,
         return CLI_GO;
     }
     if (equals)
-        return take_value(command, o, equals + 1);
+        return take_value(command, o, equals + 1, times);
     if (*i + 1 >= argc)
         return usage(command, "a value is missing after ", argv[*i]);
-    return take_value(command, o, argv[++*i]);
+    return take_value(command, o, argv[++*i], times);
 }
 
 int cli_parse(const struct cli_command *command, int argc, char **argv, const char **arguments)
 {
     size_t count = 0;
     int options = 1, rc = CLI_GO;
+    struct times times = {.count = 0};
     for (int i = 1; i < argc && rc == CLI_GO; i++) {
         if (options && strcmp(argv[i], "--help") == 0) {
             help(command);
@@ -128,7 +157,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, const ch
         if (options && strcmp(argv[i], "--") == 0)
             options = 0;
         else if (options && strncmp(argv[i], "--", 2) == 0)
-            rc = take_option(command, argc, argv, &i);
+            rc = take_option(command, argc, argv, &i, &times);
         else if (options && argv[i][0] == '-' && argv[i][1] != '\0')
             rc = usage(command, "unknown option ", argv[i]);
         else if (count == command->argument_count)
@@ -138,7 +167,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, const ch
     }
     if (rc == CLI_GO && count < command->argument_count)
         return usage(command, "expected ", command->arguments);
-    return rc;
+    return rc == CLI_GO ? take_times(command, &times) : rc;
 }
 
 /* "90m": milliseconds; -1 when it is none. */
@@ -271,8 +300,13 @@ void cli_path(const struct config *c, const char *name, char path[CLI_PATH])
 int cli_config(const char *command, const char *path, struct config **out)
 {
     char why[CLI_WHY] = "";
-    if (config_load(path, out, why, sizeof why) == 0)
-        return CLI_DONE;
+    if (config_load(path, out, why, sizeof why) == 0) {
+        if (calendar_use((*out)->timezone) == 0)
+            return CLI_DONE;
+        snprintf(why, sizeof why, "out of memory");
+        config_free(*out);
+        *out = NULL;
+    }
     return cli_fail(CLI_FAILED, command, "%s", why);
 }
 

@@ -21,6 +21,7 @@ enum cli_exit { CLI_DONE = 0, CLI_USAGE = 1, CLI_FAILED = 2, CLI_RETRY = 3, CLI_
 #define CLI_WHY 768          /* room for the reason of a failure */
 #define CLI_CONFIG "/etc/nilmd/nilmd.conf"
 #define CLI_LIST_MAX 32
+#define CLI_TIMES_MAX 8 /* options of kind CLI_TIME in one command line */
 #define CLI_CLOCK_MIN 1704067200 /* 2024-01-01: a clock before it was never set */
 
 struct cli_list {
@@ -60,7 +61,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv, const ch
 /* "nilmctl COMMAND: text" on standard error. Returns code. */
 __attribute__((format(printf, 3, 4))) int cli_fail(int code, const char *command, const char *format, ...);
 
-/* "2h" or "3d" (so long ago; also ms, s, m, w), "YYYY-MM-DD[THH:MM[:SS]][Z]" (local without Z), or "@SECONDS" since 1970. 0, -EINVAL. */
+/* "2h" or "3d" (so long ago; also ms, s, m, w), "YYYY-MM-DD[THH:MM[:SS]][Z]" (without Z in the zone of the configuration), or "@SECONDS" since 1970. 0, -EINVAL. */
 int cli_time(const char *text, int64_t now_ms, int64_t *out_ms);
 int64_t cli_now_ms(void);
 /* Steady milliseconds for waiting. */

@@ -59,7 +59,7 @@ static void every_value_is_taken(void **state)
     folder_text(
         state, "n.conf",
         "\xEF\xBB\xBF; a comment\r\n[device]\r\nid = gw-1\r\ngroup = shop\r\n data_dir = "
-        "/tmp/x\r\n[broker]\n"
+        "/tmp/x\r\ntimezone = UTC\n[broker]\n"
         "url = mqtts://[::1]:1883\nca = a\ncert = b\nkey = c ; behind a value\nprotocol = 3.1.1\n"
         "keepalive = 2m\nserver_name = s\nusername = u\npassword_file = p\nbase = a/b\n"
         "[model]\nfile = f\nkeys = k\n[outbox]\nmax_rows = 200\nmax_bytes = 1.5G\nmax_age = 12h\n"
@@ -70,6 +70,7 @@ static void every_value_is_taken(void **state)
         "start = 2026-01-05T06:00:00Z\ntruth = t.csv\non_w = 100.5\noff_w = 0\nmin_on = 500ms\n");
     assert_int_equal(load(state, &c), 0);
     assert_string_equal(c->broker_host, "::1");
+    assert_string_equal(c->timezone, "UTC");
     assert_int_equal(c->broker_port, 1883);
     assert_string_equal(c->key, "c");
     assert_string_equal(c->data_dir, "/tmp/x");
@@ -134,6 +135,10 @@ static const struct {
     {"[device]\nid = \n", ":2: [device] id: required"},
     {"[device]\nid = \x01\n", ":2: expected text, found the byte 0x01"},
     {"[device]\nid = group\n", ":2: [device] id: expected"},
+    {"[device]\nid = gw\ntimezone = Mars/Olympus\n[meter:m]\ntype = stdin\n",
+     ":3: [device] timezone: expected a time zone that this system knows, such as Europe/Berlin"},
+    {"[device]\nid = gw\ntimezone = ../../../etc/passwd\n[meter:m]\ntype = stdin\n",
+     ":3: [device] timezone: expected"},
     {GOOD "on_w = -1\n", ":5: [meter:m] on_w: expected a number of 0.1 to 1000000, found \"-1\""},
     {GOOD "on_w = 1e3\n", ":5: [meter:m] on_w: expected a number"},
     {GOOD "on_w = nan\n", ":5: [meter:m] on_w: expected a number"},
