@@ -556,7 +556,7 @@ void agent_stop(struct agent *a)
         record_destroy(a->meters[i].record);
         place_live_destroy(a->meters[i].place);
         if (a->meters[i].machine && a->store)
-            machine_save(a->meters[i].machine, a->store);
+            machine_save(a->meters[i].machine, a->store, agent_time_quality(a, &a->meters[i]));
         machine_destroy(a->meters[i].machine);
     }
     meter_shared_destroy(a->shared);

@@ -121,6 +121,8 @@ void agent_keep_time(struct agent *a);
 void agent_set_meter_clock(struct agent *a, struct agent_meter *m);
 /* The wall clock's time of a reading; 0: no clock yet. */
 int64_t agent_reading_time(const struct agent *a, const struct agent_meter *m, int64_t t_ms);
+/* How good that time is. */
+enum event_quality agent_time_quality(const struct agent *a, const struct agent_meter *m);
 /* At the start, once the store is open. */
 void agent_start_clock(struct agent *a);
 

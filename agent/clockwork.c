@@ -44,6 +44,13 @@ int64_t agent_reading_time(const struct agent *a, const struct agent_meter *m, i
     return a->wall.known ? t_ms + a->wall.offset_ms : 0;
 }
 
+enum event_quality agent_time_quality(const struct agent *a, const struct agent_meter *m)
+{
+    if (!is_live(m->config))
+        return m->config->meter.quality;
+    return m->sender_time ? EVENT_CLOCK : wall_quality(&a->wall);
+}
+
 void agent_keep_time(struct agent *a)
 {
     struct publisher_stats s = {.connected = 0};

@@ -410,6 +410,8 @@ static void check_meter(struct loader *l, size_t i)
         complain(l, "meter", "off_w", i, "expected less than on_w");
     if (machine_parse(m->states, &m->machine) < 0)
         complain(l, "meter", "states", i, "expected off, auto, W1 or W1,W2 with W1 less than W2");
+    if (m->machine.events && m->machine.mode == MACHINE_NONE)
+        complain(l, "meter", "state_events", i, "expected states = auto or limits beside it");
     for (size_t k = 0; k < i; k++)
         if (s->type == SOURCE_STDIN && l->config->meters[k].source.type == SOURCE_STDIN)
             complain(l, "meter", "type", i, "only one meter can read the standard input");

@@ -65,6 +65,7 @@ const struct config_key config_keys[] = {
     {"meter", "generation", CONFIG_CHOICE, METER(meter.rules.negative), "no", 0, 0, NO_YES, CONFIG_ANY, "power below zero is normal here"},
     {"meter", "teach", CONFIG_CHOICE, METER(teach), "no", 0, 0, NO_YES, CONFIG_ANY, "keep the last days of power, and look for machines that nilmctl teach has taught"},
     {"meter", "states", CONFIG_STRING, METER(states), "off", 0, 0, NULL, CONFIG_ANY, "states of a machine: off; auto: limits of idle, run and peak are learned; or W1,W2: runs from W1, peak from W2"},
+    {"meter", "state_events", CONFIG_CHOICE, METER(machine.events), "no", 0, 0, NO_YES, CONFIG_ANY, "an event for each change of state; needs states"},
     {"meter", "record", CONFIG_STRING, METER(record), NULL, 0, 0, NULL, CONFIG_ANY, "folder on this gateway for day files of what is read, to train on; without it nothing is recorded"},
     {"meter", "record_days", CONFIG_COUNT, METER(record_days), "30", 1, 3650, NULL, CONFIG_ANY, "day files kept, the oldest are removed"},
     {"meter", "files", CONFIG_STRING, METER(files), NULL, 0, 0, NULL, CONFIG_REPLAY, "files, folders or globs, separated by blanks; required"},

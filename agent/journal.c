@@ -544,6 +544,11 @@ void journal_wake_alerts(struct journal *j)
     free(w);
 }
 
+void journal_lost(struct journal *j, uint64_t count)
+{
+    j->stats.lost += count;
+}
+
 size_t journal_flush(struct journal *j)
 {
     const uint64_t before = j->stats.waiting;
@@ -555,11 +560,10 @@ size_t journal_flush(struct journal *j)
         j->stats.lost += rc != 0;
         drop_first(j);
     }
-    if (before > 0 && !j->first) {
+    if (before > 0 && !j->first)
         log_info("store: writing again; nothing waits in memory");
-        if (j->stats.lost > j->lost_told)
-            declare_loss(j);
-    }
+    if (!j->first && j->stats.lost > j->lost_told && j->store && !j->held)
+        declare_loss(j);
     return (size_t)j->stats.waiting;
 }
 

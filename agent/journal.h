@@ -64,6 +64,9 @@ int64_t journal_now_ms(void);
 /* Tells of alerts whose snooze is over and that are open still. */
 void journal_wake_alerts(struct journal *j);
 
+/* Outcomes that were lost elsewhere: counted, and declared when the disk takes it. */
+void journal_lost(struct journal *j, uint64_t count);
+
 /* Tries to write what waits. Returns the number still waiting. */
 size_t journal_flush(struct journal *j);
 /* The queue is three quarters full: sources that can wait should. */

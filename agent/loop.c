@@ -48,6 +48,20 @@ static void end_source(struct agent *a, struct agent_meter *m)
              m->config->meter.name, s.readings, s.events);
 }
 
+/* 0 or -errno. What a disk that refuses made it lose is declared with the journal's own losses. */
+static int store_machine(struct agent *a, struct agent_meter *m)
+{
+    const int changes = machine_changes(m->machine);
+    const int rc = a->store ? machine_save(m->machine, a->store, agent_time_quality(a, m)) : -EIO;
+    journal_lost(a->journal, (uint64_t)machine_lost(m->machine));
+    if (rc < 0 || changes == 0)
+        return rc;
+    a->status_dirty = 1;
+    if (a->publisher)
+        publisher_wake(a->publisher);
+    return 0;
+}
+
 /* What is kept of a reading beside what the pipeline makes of it. */
 static void keep_reading(struct agent *a, struct agent_meter *m, const struct trace_reading *r)
 {
@@ -61,8 +75,8 @@ static void keep_reading(struct agent *a, struct agent_meter *m, const struct tr
     if (m->place)
         place_live_reading(m->place, t_ms, r->watts);
     if (m->machine && machine_reading(m->machine, t_ms, (double)r->watts) &&
-        machine_waits(m->machine) >= MACHINE_QUARTERS / 2)
-        machine_save(m->machine, a->store); /* a replay at full speed; told by the journal if not */
+        (machine_changes(m->machine) || machine_waits(m->machine) >= MACHINE_QUARTERS / 2))
+        store_machine(a, m); /* a replay at full speed; told by the journal if not */
 }
 
 /* Takes up to BATCH readings that are due. */
@@ -242,9 +256,10 @@ static void check_done(struct agent *a, int64_t mono)
 /* What waits is written, and every ten minutes what there is. */
 static void save_machine(struct agent *a, struct agent_meter *m, int64_t mono)
 {
-    if (!m->machine || (machine_waits(m->machine) == 0 && mono < m->machine_at))
+    if (!m->machine || (machine_waits(m->machine) == 0 && machine_changes(m->machine) == 0 &&
+                        mono < m->machine_at))
         return;
-    if (machine_save(m->machine, a->store) == 0)
+    if (store_machine(a, m) == 0)
         m->machine_at = mono + MACHINE_MS;
 }
 

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/payload.h"
+#include "storage/outbox.h"
+
 #define SAVED_MAGIC 0x6d636831u /* "mch1" */
 #define BIN 0.0582689081        /* ln 1.06 */
 #define ENOUGH_S 7200.0         /* on, before limits are learned */
@@ -36,6 +39,8 @@ struct machine {
     struct saved s;
     struct machines_quarter done[MACHINE_QUARTERS];
     int done_count;
+    struct machine_change changes[MACHINE_CHANGES];
+    int change_count, lost;
 };
 
 const char *machine_text(enum machine_state state)
@@ -179,6 +184,23 @@ static enum machine_state state_of(const struct machine *m, double watts)
     return MACHINE_RUN;
 }
 
+static void note_change(struct machine *m, enum machine_state to)
+{
+    const struct saved *s = &m->s;
+    if (!m->config.events)
+        return;
+    if (m->change_count == MACHINE_CHANGES) {
+        memmove(m->changes, m->changes + 1, sizeof m->changes - sizeof m->changes[0]);
+        m->change_count--;
+        m->lost++;
+    }
+    m->changes[m->change_count++] = (struct machine_change){.t_ms = s->candidate_ms,
+                                                            .before_ms = s->since_ms,
+                                                            .from = (enum machine_state)s->state,
+                                                            .to = to,
+                                                            .watts = s->last_w};
+}
+
 static void enter(struct saved *s, int state)
 {
     s->now.starts += state >= MACHINE_RUN && s->state < MACHINE_RUN;
@@ -198,8 +220,10 @@ static void follow(struct machine *m, int64_t t_ms, double watts)
     if (s->candidate == s->state)
         s->candidate_ms = t_ms;
     s->candidate = state;
-    if (t_ms - s->candidate_ms >= MACHINE_HOLD_MS)
+    if (t_ms - s->candidate_ms >= MACHINE_HOLD_MS) {
+        note_change(m, (enum machine_state)state);
         enter(s, state);
+    }
 }
 
 /* ---- time ---- */
@@ -237,7 +261,7 @@ static void move_to(struct machine *m, int64_t t_ms)
 int machine_reading(struct machine *m, int64_t t_ms, double watts)
 {
     struct saved *s = &m->s;
-    const int before = m->done_count;
+    const int before = m->done_count + m->change_count + m->lost;
     if (s->last_ms && t_ms <= s->last_ms && (!m->config.live || s->last_ms - t_ms < HOUR_MS))
         return 0;
     const int covered = s->last_ms && t_ms > s->last_ms && t_ms - s->last_ms <= m->config.gap_ms;
@@ -258,7 +282,7 @@ int machine_reading(struct machine *m, int64_t t_ms, double watts)
     s->last_ms = t_ms;
     s->last_w = watts;
     follow(m, t_ms, watts);
-    return m->done_count > before;
+    return m->done_count + m->change_count + m->lost > before;
 }
 
 /* ---- store ---- */
@@ -299,12 +323,41 @@ int machine_waits(const struct machine *m)
     return m->done_count;
 }
 
-int machine_save(struct machine *m, struct store *store)
+int machine_changes(const struct machine *m)
+{
+    return m->change_count;
+}
+
+int machine_lost(struct machine *m)
+{
+    const int lost = m->lost;
+    m->lost = 0;
+    return lost;
+}
+
+static int append_change(const struct machine *m, const struct machine_change *c,
+                         struct store *store, enum event_quality quality)
+{
+    char *body = payload_state(m->config.meter, c, quality);
+    struct outbox_item item = {.kind = OUTBOX_EVENT, .created_ms = c->t_ms, .body = body};
+    uint64_t seq;
+    if (!body)
+        return -ENOMEM;
+    snprintf(item.channel, sizeof item.channel, "%s", m->config.meter);
+    item.body_bytes = strlen(body);
+    const int rc = outbox_append(store, &item, &seq);
+    free(body);
+    return rc;
+}
+
+int machine_save(struct machine *m, struct store *store, enum event_quality quality)
 {
     const char *meter = m->config.meter;
     int rc = store_begin(store);
     if (rc < 0)
         return rc;
+    for (int i = 0; i < m->change_count && rc == 0; i++)
+        rc = append_change(m, &m->changes[i], store, quality);
     for (int i = 0; i < m->done_count && rc == 0; i++)
         rc = machines_put(store, meter, &m->done[i]);
     if (rc == 0 && m->s.now.start_ms)
@@ -318,7 +371,7 @@ int machine_save(struct machine *m, struct store *store)
     if (rc < 0)
         store_rollback(store);
     else
-        m->done_count = 0;
+        m->done_count = m->change_count = 0;
     return rc;
 }
 

@@ -73,6 +73,21 @@ char *payload_event(const char *meter, const struct event *e, int64_t run)
     return json_finish(o, rc);
 }
 
+char *payload_state(const char *meter, const struct machine_change *c, enum event_quality quality)
+{
+    cJSON *o = cJSON_CreateObject();
+    int rc = json_text(o, "type", "state");
+    rc |= json_text(o, "meter", meter);
+    rc |= json_integer(o, "time", c->t_ms);
+    rc |= json_text(o, "time_quality", payload_quality(quality));
+    rc |= json_text(o, "state", machine_text(c->to));
+    rc |= json_text(o, "from", machine_text(c->from));
+    rc |= json_number(o, "power", c->watts, WATTS);
+    if (c->before_ms > 0 && c->before_ms <= c->t_ms)
+        rc |= json_number(o, "duration", (double)(c->t_ms - c->before_ms) / 1e3, SECONDS);
+    return json_finish(o, rc);
+}
+
 char *payload_alert(const char *meter, const struct alert *a)
 {
     static const char *const severities[] = {"info", "warning", "critical"};

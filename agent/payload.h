@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "agent/event.h"
+#include "agent/machine.h"
 #include "storage/outbox.h"
 
 /* Bodies as stored in the outbox; NULL when memory is short. run: id of the run in the history. */
 char *payload_event(const char *meter, const struct event *e, int64_t run);
 char *payload_alert(const char *meter, const struct alert *a);
+char *payload_state(const char *meter, const struct machine_change *c, enum event_quality quality);
 
 /* "trace", "clock", ... (SPEC 4.2). */
 const char *payload_quality(enum event_quality quality);

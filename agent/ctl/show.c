@@ -45,10 +45,24 @@ static void line_end(const struct show *s, const cJSON *o)
            s->duplicate ? "  (duplicate)" : "", s->colour ? "\033[0m" : "");
 }
 
+static void show_state(const struct show *s, const struct topic_parts *topic, const cJSON *o)
+{
+    char duration[CLI_STAMP];
+    line_start(s, YELLOW, o, topic);
+    printf("%-16s %-20s %-5s %8.1f W", topic->meter, text_of(o, "state"), "is",
+           number_of(o, "power"));
+    printf(" after %s of %s", cli_duration(number_of(o, "duration"), duration), text_of(o, "from"));
+    line_end(s, o);
+}
+
 static void show_event(const struct show *s, const struct topic_parts *topic, const cJSON *o)
 {
     const char *type = text_of(o, "type");
     char duration[CLI_STAMP];
+    if (strcmp(type, "state") == 0) {
+        show_state(s, topic, o);
+        return;
+    }
     int off = strcmp(type, "off") == 0, on = strcmp(type, "on") == 0;
     line_start(s, on ? GREEN : off ? BLUE : DIM, o, topic);
     printf("%-16s %-20s %-5s %8.1f W", topic->meter, text_of(o, "appliance"),

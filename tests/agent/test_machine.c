@@ -1,5 +1,6 @@
 /* States of machines: learned limits, hours, starts, restarts; shifts. */
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include "agent/lib_folder.h"
 #include "agent/machine.h"
 #include "agent/shift.h"
+#include "storage/outbox.h"
 
 #define DAY INT64_C(1790812800000) /* 2026-10-01, a Thursday */
 #define HOUR INT64_C(3600000)
@@ -86,7 +88,7 @@ static void feed(struct machine *m, struct store *s, int64_t from, int64_t to)
         uint64_t seed = (uint64_t)t; /* a reading depends on its time alone */
         noise(&seed);
         if (machine_reading(m, t, level(t) * (1 + 0.15 * noise(&seed))))
-            assert_int_equal(machine_save(m, s), 0);
+            assert_int_equal(machine_save(m, s, EVENT_TRACE), 0);
     }
 }
 
@@ -103,7 +105,7 @@ static void test_learned(void **state)
     assert_float_equal(machine_limits(m, &l), 1, 0);
     assert_true(l.run_w > 345 && l.run_w < 1700);
     assert_true(l.peak_w > 2300 && l.peak_w < 4250);
-    assert_int_equal(machine_save(m, s), 0);
+    assert_int_equal(machine_save(m, s, EVENT_TRACE), 0);
     /* the second half of the day, known by then: each hour as above, within 10 s a change */
     const struct sums h = total(s, DAY + 12 * HOUR, DAY + 24 * HOUR);
     assert_int_equal(h.quarters, 48);
@@ -126,7 +128,7 @@ static void test_restart(void **state)
     struct machine *m = NULL;
     assert_int_equal(machine_create(&c, NULL, 0, &m), 0);
     feed(m, whole, DAY, DAY + 12 * HOUR);
-    assert_int_equal(machine_save(m, whole), 0);
+    assert_int_equal(machine_save(m, whole, EVENT_TRACE), 0);
     machine_destroy(m);
     for (int64_t end = DAY + 1234567; end < DAY + 12 * HOUR + 4 * HOUR; end += 4 * HOUR) {
         const int n = machines_get_state(cut, "press", saved, sizeof saved);
@@ -134,7 +136,7 @@ static void test_restart(void **state)
         assert_int_equal(machine_create(&c, saved, n > 0 ? n : 0, &m), 0);
         feed(m, cut, DAY, end < DAY + 12 * HOUR ? end : DAY + 12 * HOUR);
         if (end > DAY + 12 * HOUR)
-            assert_int_equal(machine_save(m, cut), 0);
+            assert_int_equal(machine_save(m, cut, EVENT_TRACE), 0);
         machine_destroy(m); /* what was not saved is lost, and comes again */
     }
     const struct sums a = total(whole, 0, INT64_MAX), b = total(cut, 0, INT64_MAX);
@@ -149,6 +151,96 @@ static void test_restart(void **state)
     machine_destroy(m);
     store_close(whole);
     store_close(cut);
+}
+
+/* Events of state changes as they wait, a line each. */
+static void read_events(struct store *s, char *out, size_t size)
+{
+    static char buffer[65536];
+    struct outbox_item items[64];
+    uint64_t after = 0;
+    size_t used = 0;
+    out[0] = '\0';
+    for (int n; (n = outbox_fetch(s, 1, after, items, 64, buffer, sizeof buffer)) > 0;)
+        for (int i = 0; i < n; i++) {
+            assert_int_equal(items[i].kind, OUTBOX_EVENT);
+            assert_string_equal(items[i].channel, "press");
+            used += (size_t)snprintf(out + used, size - used, "%s\n", items[i].body);
+            assert_true(used < size);
+            after = items[i].seq;
+        }
+}
+
+static struct store *open_numbered(void **state, const char *name)
+{
+    struct store *s = open_store(state, name);
+    int64_t epoch;
+    assert_int_equal(outbox_start(s, DAY / 1000, &epoch), 0);
+    return s;
+}
+
+/* Each change once, with the time at which it began, also when kills cut the work at any reading.
+ */
+static void test_change_events(void **state)
+{
+    static char one[65536], other[65536];
+    struct machine_config c = config("500,3800");
+    struct store *whole = open_numbered(state, "e.db"), *cut = open_numbered(state, "f.db");
+    unsigned char saved[MACHINES_STATE_BYTES];
+    struct machine *m = NULL;
+    c.events = 1;
+    assert_int_equal(machine_create(&c, NULL, 0, &m), 0);
+    feed(m, whole, DAY, DAY + 5 * HOUR);
+    machine_destroy(m);
+    for (int64_t end = DAY + 1000000; end < DAY + 6 * HOUR; end += 317000) {
+        const int n = machines_get_state(cut, "press", saved, sizeof saved);
+        assert_int_equal(machine_create(&c, saved, n > 0 ? n : 0, &m), 0);
+        feed(m, cut, DAY, end < DAY + 5 * HOUR ? end : DAY + 5 * HOUR);
+        machine_destroy(m);
+    }
+    read_events(whole, one, sizeof one);
+    read_events(cut, other, sizeof other);
+    assert_string_equal(one, other);
+    /* idle, run, peak, run, idle, off in each hour; in the first the machine is off at first */
+    int count = 0;
+    for (const char *p = one; (p = strchr(p, '\n')); p++)
+        count++;
+    assert_int_equal(count, 5 * 6 - 1);
+    char first[512], again[512];
+    snprintf(first, sizeof first,
+             "{\"type\":\"state\",\"meter\":\"press\",\"time\":%" PRId64
+             ",\"time_quality\":\"trace\","
+             "\"state\":\"idle\",\"from\":\"off\",\"power\":",
+             DAY + 15 * 60000);
+    assert_memory_equal(one, first, strlen(first));
+    snprintf(again, sizeof again,
+             "\"time\":%" PRId64 ",\"time_quality\":\"trace\",\"state\":\"run\",",
+             DAY + 30 * 60000);
+    assert_non_null(strstr(one, again));
+    assert_non_null(strstr(one, "\"duration\":900}"));
+    store_close(whole);
+    store_close(cut);
+}
+
+/* A disk that refuses: what fits is kept, what does not is counted. */
+static void test_changes_that_wait(void **state)
+{
+    struct machine_config c = config("500");
+    struct machine *m = NULL;
+    (void)state;
+    assert_int_equal(machine_create(&c, NULL, 0, &m), 0);
+    for (int i = 0; i < 100; i++)
+        machine_reading(m, DAY + i * 15000, i / 2 % 2 ? 1000 : 0);
+    assert_int_equal(machine_changes(m), 0); /* not asked for */
+    machine_destroy(m);
+    c.events = 1;
+    assert_int_equal(machine_create(&c, NULL, 0, &m), 0);
+    for (int i = 0; i < 4 * (MACHINE_CHANGES + 5); i++)
+        machine_reading(m, DAY + i * 15000, i / 4 % 2 ? 1000 : 0);
+    assert_int_equal(machine_changes(m), MACHINE_CHANGES);
+    assert_int_equal(machine_lost(m), 4);
+    assert_int_equal(machine_lost(m), 0);
+    machine_destroy(m);
 }
 
 static void learn_from(double *levels, int count, double spread, struct machine_limits *out)
@@ -226,17 +318,17 @@ static void test_holes(void **state)
     for (int64_t t = 0; t < 2 * HOUR; t += 10000)
         if (t < HOUR / 2 || t >= HOUR)
             machine_reading(m, DAY + t, 1000);
-    assert_int_equal(machine_save(m, s), 0);
+    assert_int_equal(machine_save(m, s, EVENT_TRACE), 0);
     struct sums h = total(s, 0, INT64_MAX);
     assert_true(llabs(h.off + h.run - 3 * HOUR / 2) <= 20000);
     for (int64_t t = 2 * HOUR; t < 48 * HOUR; t += 30000)
         machine_reading(m, DAY + t, 1000);
     assert_int_equal(machine_waits(m), MACHINE_QUARTERS);
-    assert_int_equal(machine_save(m, s), 0);
+    assert_int_equal(machine_save(m, s, EVENT_TRACE), 0);
     assert_int_equal(machine_waits(m), 0);
     /* what is too old goes */
     machine_reading(m, DAY + MACHINE_KEPT_MS + 47 * HOUR, 1000);
-    assert_int_equal(machine_save(m, s), 0);
+    assert_int_equal(machine_save(m, s, EVENT_TRACE), 0);
     h = total(s, 0, INT64_MAX);
     assert_true(h.quarters <= 5);
     machine_destroy(m);
@@ -283,9 +375,10 @@ static void test_shifts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learned), cmocka_unit_test(test_restart),
-        cmocka_unit_test(test_classes), cmocka_unit_test(test_given),
-        cmocka_unit_test(test_holes),   cmocka_unit_test(test_shifts),
+        cmocka_unit_test(test_learned),       cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_change_events), cmocka_unit_test(test_changes_that_wait),
+        cmocka_unit_test(test_classes),       cmocka_unit_test(test_given),
+        cmocka_unit_test(test_holes),         cmocka_unit_test(test_shifts),
     };
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -102,7 +102,13 @@ def test_schemas():
 
 def test_conditions():
     """What only holds together with another value."""
-    on, identified, off = schema.load("event")["examples"]
+    on, identified, off, state = schema.load("event")["examples"]
+    for key in ("state", "from"):
+        check(not accepted("event", {k: v for k, v in state.items() if k != key}), f"state without {key}")
+        check(not accepted("event", {**on, key: state[key]}), f"on with {key}")
+    for key in ("appliance", "confidence", "model", "run"):
+        check(not accepted("event", {k: v for k, v in on.items() if k != key}), f"on without {key}")
+        check(not accepted("event", {**state, key: on[key]}), f"state with {key}")
     for key in ("start", "end", "duration", "energy", "peak", "end_reason"):
         check(not accepted("event", {k: v for k, v in off.items() if k != key}), f"off without {key}")
         check(not accepted("event", {**on, key: off[key]}), f"on with {key}")
