@@ -32,6 +32,7 @@ struct agent_meter {
     struct place_live *place; /* NULL: no machines to be found */
     struct machine *machine;  /* NULL: no states */
     int64_t machine_at;       /* monotonic: saved again */
+    int64_t summary_at;       /* time of its readings: a summary may be due */
     struct record *record;    /* NULL: none is kept */
     struct source *source;    /* NULL: could not be opened, failure says why */
     char failure[256];

@@ -55,6 +55,7 @@ struct config {
     int64_t drain_rate;                     /* replayed items a second; 0: no limit */
     char currency[16], tariff[CONFIG_TEXT]; /* periods.h */
     double price;                           /* of a kWh */
+    int daily_summary;
     int log_level;                          /* enum log_level */
     size_t meter_count, shift_count;
     struct shift shifts[SHIFT_MAX]; /* in the order of their first appearance */

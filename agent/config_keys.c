@@ -84,6 +84,7 @@ const struct config_key config_keys[] = {
     {"report", "currency", CONFIG_STRING, FIELD(currency), "EUR", 0, 0, NULL, 0, "of prices"},
     {"report", "price", CONFIG_NUMBER, FIELD(price), "0", 0, 1e6, NULL, 0, "of a kWh; 0: no costs"},
     {"report", "tariff", CONFIG_STRING, FIELD(tariff), NULL, 0, 0, NULL, 0, "prices by time: [DAYS] HH:MM-HH:MM PRICE, separated by commas; price is for the rest"},
+    {"report", "daily_summary", CONFIG_CHOICE, FIELD(daily_summary), "no", 0, 0, NO_YES, 0, "each day of each meter is published"},
 
     {"log", "level", CONFIG_CHOICE, FIELD(log_level), "info", 0, 0, "error=0 warning=1 info=2 debug=3", 0, "error, warning, info or debug: least severity written"},
 };

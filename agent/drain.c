@@ -134,7 +134,9 @@ static int build_topic(const struct drain *d, const struct outbox_item *item, ch
         return topic_build(topic, size, d->base, TOPIC_ALERT, d->device, item->channel);
     case OUTBOX_GAP:
         return topic_build(topic, size, d->base, TOPIC_GAP, d->device, NULL);
-    default:
+    default: /* of a meter: the summary of a day */
+        if (item->channel[0])
+            return topic_build(topic, size, d->base, TOPIC_SUMMARY, d->device, item->channel);
         return topic_build(topic, size, d->base, TOPIC_REPORT, d->device, NULL);
     }
 }

@@ -12,8 +12,10 @@
 
 #include "agent/agent.h"
 #include "agent/log.h"
+#include "agent/mains.h"
 #include "agent/notify.h"
 #include "agent/status.h"
+#include "agent/summary.h"
 
 #define BATCH                                                                                      \
     64 /* readings of one meter before the next meter, and the rest of the loop, have their turn   \
@@ -22,6 +24,8 @@
 #define STATUS_MS 60000 /* the retained status is renewed at least so often */
 #define MACHINE_MS 600000
 #define REOPEN_MS 60000
+#define SETTLE_MS 60000         /* after midnight, of a circuit: beyond its own delays */
+#define MAINS_SETTLE_MS 1800000 /* of a mains meter: the longest pause that a rule bridges */
 #define FDS (2 + CONTROL_FDS + CONFIG_METERS)
 
 /* ---- readings ---- */
@@ -79,6 +83,15 @@ static void keep_reading(struct agent *a, struct agent_meter *m, const struct tr
         store_machine(a, m); /* a replay at full speed; told by the journal if not */
 }
 
+/* The first reading of this life. */
+static void begin_meter(struct agent *a, struct agent_meter *m, int64_t t_ms)
+{
+    a->status_dirty = 1;
+    if (a->config->daily_summary && a->store && m->config->source.type != SOURCE_STDIN &&
+        summary_begin(a->store, m->config->meter.name, t_ms) < 0)
+        log_warning("meter %s: summary: %s", m->config->meter.name, store_error(a->store));
+}
+
 /* Takes up to BATCH readings that are due. */
 static void read_meter(struct agent *a, struct agent_meter *m)
 {
@@ -98,7 +111,7 @@ static void read_meter(struct agent *a, struct agent_meter *m)
             return;
         } else {
             if (m->last_mono_ms == 0)
-                a->status_dirty = 1;
+                begin_meter(a, m, r.t_ms);
             if (m->sender_time != (r.t_ms != now)) {
                 m->sender_time = r.t_ms != now;
                 agent_set_meter_clock(a, m);
@@ -263,6 +276,48 @@ static void save_machine(struct agent *a, struct agent_meter *m, int64_t mono)
         m->machine_at = mono + MACHINE_MS;
 }
 
+/* How long after midnight the runs of a day are in the store: detection's own delay and the longest
+ * pauses that are bridged. */
+static int64_t settle_time(const struct agent_meter *m)
+{
+    const struct meter_config *c = &m->config->meter;
+    const int64_t margin = m->config->meter.mains ? MAINS_SETTLE_MS : SETTLE_MS;
+    struct mains *mains = meter_mains(m->meter);
+    return margin + c->min_on_ms + c->min_off_ms + c->max_gap_ms +
+           (mains ? mains_delay_ms(mains) : 0);
+}
+
+/* The time that has come for a meter: of its readings, or the clock's; 0: not known. */
+static int64_t meter_time(const struct agent *a, const struct agent_meter *m)
+{
+    if (m->config->source.type == SOURCE_STDIN && !m->sender_time)
+        return a->wall.known ? wall_now_ms(&a->wall) : 0;
+    return m->last_ms;
+}
+
+/* Summaries of days that are over. What the meter and its machine know goes into the store before.
+ */
+static void tick_summary(struct agent *a, struct agent_meter *m)
+{
+    struct journal_stats j;
+    const int64_t now = m->meter ? meter_time(a, m) : 0;
+    if (!a->config->daily_summary || !a->store || a->epoch_due || now <= 0 || now < m->summary_at)
+        return;
+    meter_checkpoint(m->meter);
+    journal_get_stats(a->journal, &j);
+    if (j.waiting > 0 || (m->machine && store_machine(a, m) < 0))
+        return; /* the disk refuses: tried again */
+    const int told = summary_run(a->store, a->config, m->config->meter.name, now, settle_time(m),
+                                 agent_time_quality(a, m), &m->summary_at);
+    if (told < 0)
+        log_warning("meter %s: summary: %s", m->config->meter.name, store_error(a->store));
+    if (told <= 0)
+        return;
+    a->status_dirty = 1;
+    if (a->publisher)
+        publisher_wake(a->publisher);
+}
+
 static void tick_records(struct agent *a, int64_t mono)
 {
     int failing = 0;
@@ -295,6 +350,7 @@ static void tick(struct agent *a, int64_t mono)
     for (size_t i = 0; i < a->meter_count; i++) {
         tick_meter(&a->meters[i], mono);
         save_machine(a, &a->meters[i], mono);
+        tick_summary(a, &a->meters[i]);
     }
     tick_records(a, mono);
     renew_status(a, mono);

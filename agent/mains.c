@@ -469,6 +469,7 @@ void mains_checkpoint(struct mains *m)
         return;
     meter_shared_begin(m->shared, m->config.name, 1);
     o->progress_ms = m->saved.last_ms;
+    o->hour_count = hours_take(&m->saved.hours, o->hours);
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
     meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);

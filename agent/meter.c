@@ -499,6 +499,7 @@ void meter_checkpoint(struct meter *m)
         return;
     meter_shared_begin(m->shared, m->config.name, 0);
     o->progress_ms = m->saved.detector.last_ms;
+    o->hour_count = hours_take(&m->saved.hours, o->hours);
     o->state = &m->saved;
     o->state_bytes = (int)sizeof(m->saved);
     meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);

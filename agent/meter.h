@@ -80,8 +80,8 @@ void meter_set_phases(struct meter *m, const float watts[3]);
  * stays right, and so do the stamps of what follows. */
 void meter_set_clock(struct meter *m, int64_t offset_ms, enum event_quality quality);
 
-/* Hands the state alone to the sink: after the clock was set, so that a restart finds times by the
- * new one. */
+/* Hands state and hours to the sink although nothing happened: after the clock was set, so that a
+ * restart finds times by the new one, and before a summary. */
 void meter_checkpoint(struct meter *m);
 
 /* The passing of time without readings (silence): now in the readings' time scale. For live meters;

@@ -120,6 +120,8 @@ enum store_statement_id { /* one slot of the cache each */
                           MACHINES_TRIM,
                           MACHINES_PUT_STATE,
                           MACHINES_GET_STATE,
+                          SUMMARIES_GET,
+                          SUMMARIES_PUT,
                           STORE_STATEMENTS
 };
 

@@ -94,17 +94,21 @@ static const char step_5[] =
     " STRICT, WITHOUT ROWID;"
     "CREATE TABLE machine_state (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;";
 
+/* The last day of a meter whose summary was stored. */
+static const char step_6[] = "CREATE TABLE summary (meter TEXT PRIMARY KEY, day INTEGER NOT NULL)"
+                             " STRICT, WITHOUT ROWID;";
+
 /* Step i + 1 takes a database from schema i to i + 1; a new file runs through all of them. The
  * schema version is the number of steps. A new step goes to the end, and a file of the version
  * before it into tests/storage/test_migrate.c. */
-static const char *const steps[] = {step_1, step_2, step_3, step_4, step_5};
+static const char *const steps[] = {step_1, step_2, step_3, step_4, step_5, step_6};
 
 #define SCHEMA_VERSION ((int)(sizeof steps / sizeof steps[0]))
 
 /* Those that stay small whatever waits; outbox and run grow. */
-static const char *const small_tables[] = {"value",          "outbox_state", "gap",
-                                           "meter_progress", "meter_state",  "routine",
-                                           "place",          "place_habit",  "machine_state"};
+static const char *const small_tables[] = {
+    "value",   "outbox_state", "gap",         "meter_progress", "meter_state",
+    "routine", "place",        "place_habit", "machine_state",  "summary"};
 
 int store_schema_version(void)
 {

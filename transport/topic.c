@@ -11,9 +11,10 @@ static const struct {
     enum topic_kind kind;
     const char *word;
     int metered;
-} kinds[] = {{TOPIC_EVENT, "event", 1},   {TOPIC_ALERT, "alert", 1},     {TOPIC_GAP, "gap", 0},
-             {TOPIC_REPORT, "report", 0}, {TOPIC_STATUS, "status", 0},   {TOPIC_MODEL, "model", 0},
-             {TOPIC_PUSH, "push", 0},     {TOPIC_COMMAND, "command", 0}, {TOPIC_REPLY, "reply", 0}};
+} kinds[] = {{TOPIC_EVENT, "event", 1}, {TOPIC_ALERT, "alert", 1},   {TOPIC_SUMMARY, "summary", 1},
+             {TOPIC_GAP, "gap", 0},     {TOPIC_REPORT, "report", 0}, {TOPIC_STATUS, "status", 0},
+             {TOPIC_MODEL, "model", 0}, {TOPIC_PUSH, "push", 0},     {TOPIC_COMMAND, "command", 0},
+             {TOPIC_REPLY, "reply", 0}};
 #define KIND_COUNT (sizeof kinds / sizeof kinds[0])
 
 /* A level of count bytes, not necessarily NUL-terminated. */

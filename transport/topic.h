@@ -10,6 +10,7 @@
 enum topic_kind {
     TOPIC_EVENT = 1, /* BASE/DEVICE/event/METER     agent -> all      */
     TOPIC_ALERT,     /* BASE/DEVICE/alert/METER     agent -> all      */
+    TOPIC_SUMMARY,   /* BASE/DEVICE/summary/METER   agent -> all: a day, durable */
     TOPIC_GAP,       /* BASE/DEVICE/gap             agent -> all      */
     TOPIC_REPORT,    /* BASE/DEVICE/report          agent -> all: final states of updates, durable */
     TOPIC_STATUS,    /* BASE/DEVICE/status          retained, LWT     */
@@ -26,7 +27,7 @@ int topic_check_name(const char *name);
 /* base: 1 to 3 levels of the same characters. */
 int topic_check_base(const char *base);
 
-/* Writes the topic. name: device (or group); meter: for EVENT and ALERT. 0, -EINVAL, -ENOSPC. */
+/* Writes the topic. name: device (or group); meter: for EVENT, ALERT and SUMMARY. 0, -EINVAL, -ENOSPC. */
 int topic_build(char *out, size_t size, const char *base, enum topic_kind kind, const char *name, const char *meter);
 
 struct topic_parts {

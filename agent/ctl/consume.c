@@ -43,7 +43,8 @@ struct consume {
 
 static int numbered(enum topic_kind kind)
 {
-    return kind == TOPIC_EVENT || kind == TOPIC_ALERT || kind == TOPIC_GAP || kind == TOPIC_REPORT;
+    return kind == TOPIC_EVENT || kind == TOPIC_ALERT || kind == TOPIC_GAP ||
+           kind == TOPIC_REPORT || kind == TOPIC_SUMMARY;
 }
 
 /* The same message again may differ in `replay` only. 1 when it does in more. */
@@ -352,7 +353,8 @@ static void on_message(struct consume *c, const struct link_event *e)
 
 static void open_link(struct consume *c)
 {
-    static const char *const tails[] = {"event/+", "alert/+", "gap", "report", "status"};
+    static const char *const tails[] = {"event/+", "alert/+", "summary/+",
+                                        "gap",     "report",  "status"};
     char why[CLI_WHY] = "", topic[TOPIC_BYTES];
     int rc = session_open(c->session, 0, 10, why, sizeof why);
     for (size_t i = 0; i < sizeof tails / sizeof tails[0] && rc == 0; i++) {

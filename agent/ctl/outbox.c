@@ -11,7 +11,7 @@
 #define PAGE 64
 #define PAGE_BYTES (256u << 10)
 
-static const char *kind_name(enum outbox_kind kind)
+static const char *kind_name(enum outbox_kind kind, const char *channel)
 {
     switch (kind) {
     case OUTBOX_EVENT:
@@ -21,7 +21,7 @@ static const char *kind_name(enum outbox_kind kind)
     case OUTBOX_GAP:
         return "gap";
     case OUTBOX_REPORT:
-        return "report";
+        return *channel ? "summary" : "report";
     }
     return "?";
 }
@@ -30,8 +30,8 @@ static int show_item(const struct outbox_item *item, cJSON *items)
 {
     char stamp[CLI_STAMP];
     if (!items) {
-        printf("%10llu  %-6s  %s  %-16s %.*s\n", (unsigned long long)item->seq,
-               kind_name(item->kind), cli_stamp(item->created_ms, stamp),
+        printf("%10llu  %-7s  %s  %-16s %.*s\n", (unsigned long long)item->seq,
+               kind_name(item->kind, item->channel), cli_stamp(item->created_ms, stamp),
                *item->channel ? item->channel : "-", (int)item->body_bytes, item->body);
         return 0;
     }
@@ -40,7 +40,7 @@ static int show_item(const struct outbox_item *item, cJSON *items)
         return -ENOMEM;
     cJSON_AddNumberToObject(o, "seq", (double)item->seq);
     cJSON_AddNumberToObject(o, "epoch", (double)item->epoch);
-    cJSON_AddStringToObject(o, "kind", kind_name(item->kind));
+    cJSON_AddStringToObject(o, "kind", kind_name(item->kind, item->channel));
     cJSON_AddStringToObject(o, "channel", item->channel);
     cJSON_AddNumberToObject(o, "created", (double)item->created_ms);
     cJSON *body = cJSON_ParseWithLength(item->body, item->body_bytes);
@@ -76,15 +76,16 @@ static int show_parked(const struct outbox_parked *p, cJSON *items)
 {
     char stamp[CLI_STAMP];
     if (!items) {
-        printf("%10llu  %-6s  %s  %-16s %s\n", (unsigned long long)p->seq, kind_name(p->kind),
-               cli_stamp(p->created_ms, stamp), *p->channel ? p->channel : "-", p->reason);
+        printf("%10llu  %-7s  %s  %-16s %s\n", (unsigned long long)p->seq,
+               kind_name(p->kind, p->channel), cli_stamp(p->created_ms, stamp),
+               *p->channel ? p->channel : "-", p->reason);
         return 0;
     }
     cJSON *o = cJSON_CreateObject();
     if (!o || !cJSON_AddItemToArray(items, o))
         return -ENOMEM;
     cJSON_AddNumberToObject(o, "seq", (double)p->seq);
-    cJSON_AddStringToObject(o, "kind", kind_name(p->kind));
+    cJSON_AddStringToObject(o, "kind", kind_name(p->kind, p->channel));
     cJSON_AddStringToObject(o, "channel", p->channel);
     cJSON_AddNumberToObject(o, "created", (double)p->created_ms);
     return cJSON_AddStringToObject(o, "reason", p->reason) ? 0 : -ENOMEM;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/ctl/cli.h"
 #include "agent/ctl/ctl.h"
 
@@ -83,7 +84,7 @@ static void add_rest(const struct report *r, cJSON *root)
     cJSON *days = cJSON_AddArrayToObject(root, "days"), *alerts;
     for (size_t i = 0; i < r->day_count && days; i++) {
         cJSON *o = cJSON_CreateObject();
-        cJSON_AddStringToObject(o, "day", report_day_text(r->days[i].day, text));
+        cJSON_AddStringToObject(o, "day", calendar_text(r->days[i].day, text));
         number(o, "energy", r->days[i].wh, 1000);
         number(o, "base_energy", r->days[i].base_wh, 1000);
         number(o, "cost", r->days[i].cost, 10000);

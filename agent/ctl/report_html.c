@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/ctl/cli.h"
 #include "agent/ctl/report.h"
 
@@ -169,13 +170,13 @@ static void days(const struct report *r, FILE *f)
                 continue;
             y -= h;
             fprintf(f, "<rect x=%.1f y=%.2f width=%.1f height=%.2f fill=\"var(--c%d)\"><title>%s, ",
-                    x, y, w, h, p, report_day_text(d->day, day));
+                    x, y, w, h, p, calendar_text(d->day, day));
             part_name(r, p, f);
             fprintf(f, ": %.2f kWh</title></rect>", wh / 1000);
         }
         if (i % each == 0)
             fprintf(f, "<text x=%.1f y=%d>%s</text>", x, HEIGHT - 8,
-                    report_day_text(d->day, day) + 5);
+                    calendar_text(d->day, day) + 5);
     }
     fprintf(f, "</svg><div class=key>");
     for (int p = 0; p < SERIES + 2; p++) {

@@ -90,6 +90,17 @@ static void show_alert(const struct show *s, const struct topic_parts *topic, co
     line_end(s, o);
 }
 
+static void show_summary(const struct show *s, const struct topic_parts *topic, const cJSON *o)
+{
+    const double share = 100 * number_of(o, "unknown_share");
+    char stamp[CLI_STAMP];
+    printf("%s%-19s  %-12s ", s->colour ? BLUE : "", stamp_of(o, "to", stamp), topic->name);
+    printf("%-16s DAY %s: %.2f kWh, base %.2f, unknown %.0f %%, %d appliances", topic->meter,
+           text_of(o, "day"), number_of(o, "energy") / 1000, number_of(o, "base_energy") / 1000,
+           share, cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(o, "appliances")));
+    line_end(s, o);
+}
+
 static void show_other(const struct show *s, const struct topic_parts *topic, const cJSON *o)
 {
     const char *reason = text_of(o, "reason");
@@ -119,6 +130,8 @@ void show_item(const struct show *s, const struct topic_parts *topic, const cJSO
         show_event(s, topic, payload);
     else if (topic->kind == TOPIC_ALERT)
         show_alert(s, topic, payload);
+    else if (topic->kind == TOPIC_SUMMARY)
+        show_summary(s, topic, payload);
     else
         show_other(s, topic, payload);
 }

@@ -31,7 +31,7 @@ static int account(struct watch *w, const struct topic_parts *topic, const cJSON
 {
     int64_t epoch, seq, from, to, count;
     if (topic->kind != TOPIC_EVENT && topic->kind != TOPIC_ALERT && topic->kind != TOPIC_GAP &&
-        topic->kind != TOPIC_REPORT)
+        topic->kind != TOPIC_REPORT && topic->kind != TOPIC_SUMMARY)
         return 1;
     if (!cli_whole(payload, "epoch", 0, &epoch) || !cli_whole(payload, "seq", 1, &seq)) {
         w->damaged++;
@@ -193,7 +193,7 @@ static int filter_ok(const char *filter)
 
 static int subscribe(struct watch *w, const char *device, const char *filter)
 {
-    static const char *const tails[] = {"event/+", "alert/+", "gap", "report"};
+    static const char *const tails[] = {"event/+", "alert/+", "summary/+", "gap", "report"};
     char topic[TOPIC_BYTES];
     if (filter) {
         w->holes = 0;

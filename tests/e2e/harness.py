@@ -244,10 +244,10 @@ class Subscriber:
             time.sleep(0.2)
 
     def items(self, *kinds):
-        """Payloads (dicts) with an envelope, in order of arrival; kinds: event, alert, gap, report."""
+        """Payloads (dicts) with an envelope, in order of arrival; kinds: event, alert, summary, gap, report."""
         result = []
         for topic, payload in list(self.messages):
-            match = re.fullmatch(re.escape(BASE) + r"/[^/]+/(event|alert|gap|report)(/[^/]+)?", topic)
+            match = re.fullmatch(re.escape(BASE) + r"/[^/]+/(event|alert|summary|gap|report)(/[^/]+)?", topic)
             if match and (not kinds or match[1] in kinds):
                 result.append(json.loads(payload))
         return result

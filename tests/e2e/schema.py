@@ -12,7 +12,8 @@ import jsonschema
 
 ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 SCHEMAS = os.path.join(ROOT, "transport", "schemas")
-NAMES = ("event", "alert", "gap", "report", "status", "model", "command", "reply")
+NAMES = ("event", "alert", "summary", "gap", "report", "status", "model", "command", "reply")
+METERED = ("event", "alert", "summary")
 LEVEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,62}")
 _validators = {}
 
@@ -44,11 +45,11 @@ def name_of_topic(topic, base="nilm/v1"):
         return "bundle"
     if levels[0] == "group":
         raise Invalid(f"{topic}: no such topic")
-    if len(levels) == 3 and levels[1] in ("event", "alert"):
+    if len(levels) == 3 and levels[1] in METERED:
         return levels[1]
     if len(levels) == 2 and levels[1] == "push":
         return "bundle"
-    if len(levels) == 2 and levels[1] in NAMES and levels[1] not in ("event", "alert"):
+    if len(levels) == 2 and levels[1] in NAMES and levels[1] not in METERED:
         return levels[1]
     raise Invalid(f"{topic}: no such topic")
 
@@ -82,7 +83,7 @@ def _agrees(topic, name, value, base):
     levels = topic[len(base) + 1:].split("/")
     if "device" in value and value["device"] != levels[0]:
         raise Invalid(f"{topic}: device is {value['device']!r}")
-    if "meter" in value and name in ("event", "alert") and value["meter"] != levels[2]:
+    if "meter" in value and name in METERED and value["meter"] != levels[2]:
         raise Invalid(f"{topic}: meter is {value['meter']!r}")
     if "seq" in value and value["id"] != f"{value['epoch']}-{value['seq']}":
         raise Invalid(f"{topic}: id {value['id']!r} is not EPOCH-SEQ")

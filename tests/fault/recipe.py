@@ -94,7 +94,7 @@ def consume(store, host, port, ca, cert, key, client_id):
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
 
     def on_connect(client, userdata, flags, reason, properties):
-        for tail in ("event/+", "alert/+", "gap", "report", "status"):  # 8.1
+        for tail in ("event/+", "alert/+", "summary/+", "gap", "report", "status"):  # 8.1
             client.subscribe(f"{BASE}/+/{tail}", 1)
 
     def on_message(client, userdata, message):

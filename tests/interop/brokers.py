@@ -142,7 +142,7 @@ class Consumer:
             self.process = subprocess.Popen(self.argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=_die_with_parent)
             for line in self.process.stdout:
                 topic, _, payload = line.decode().strip().partition(" ")
-                if re.search(r"/(event|alert|gap|report)(/|$)", topic):
+                if re.search(r"/(event|alert|summary|gap|report)(/|$)", topic):
                     self.messages.append(json.loads(bytes.fromhex(payload)))
             self.process.wait()
             time.sleep(0.5)

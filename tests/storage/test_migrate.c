@@ -5,6 +5,7 @@
  * adds a migration step adds the file of the version before to `released`; the test counts them. */
 #include "storage/lib_consumer.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +13,10 @@
 
 #include "storage/history.h"
 #include "storage/lib_released.h"
+#include "storage/machines.h"
 #include "storage/routine.h"
 #include "storage/store_internal.h"
+#include "storage/summaries.h"
 
 /* Numbers 4 to 7 wait, 2 was dropped, 1 and 3 were acknowledged. */
 static const char rows_1[] =
@@ -69,12 +72,23 @@ static const char step_4[] =
     "CREATE INDEX alert_open ON alert (meter, alert) WHERE cleared_ms = 0;"
     "CREATE INDEX alert_snoozed ON alert (snoozed_ms) WHERE snoozed_ms <> 0;";
 
+/* Schema 5. */
+static const char step_5[] =
+    "CREATE TABLE machine (meter TEXT NOT NULL, start_ms INTEGER NOT NULL, wh REAL NOT NULL,"
+    " off_ms INTEGER NOT NULL, idle_ms INTEGER NOT NULL, run_ms INTEGER NOT NULL,"
+    " peak_ms INTEGER NOT NULL, starts INTEGER NOT NULL, PRIMARY KEY (meter, start_ms))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE TABLE machine_state (meter TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    "INSERT INTO machine VALUES ('press', 1700000100000, 12.5, 0, 60000, 840000, 0, 1);"
+    "INSERT INTO machine_state VALUES ('press', x'0102');";
+
 /* The file of version i + 1. */
-static const char *const released[][6] = {
+static const char *const released[][7] = {
     {released_tables_1, rows_1, NULL},
     {released_tables_1, rows_1, step_2, NULL},
     {released_tables_1, rows_1, step_2, step_3, NULL},
-    {released_tables_1, rows_1, step_2, step_3, step_4, NULL}};
+    {released_tables_1, rows_1, step_2, step_3, step_4, NULL},
+    {released_tables_1, rows_1, step_2, step_3, step_4, step_5, NULL}};
 #define RELEASED ((int)(sizeof released / sizeof released[0]))
 
 static void write_file(const char *path, int version)
@@ -147,6 +161,22 @@ static void check_outbox(struct store *s)
     free(c);
 }
 
+/* Tables of later versions are there and can be used; version 5 has rows in them. */
+static void check_later(struct store *s, int version)
+{
+    unsigned char bytes[4];
+    int32_t day = 0;
+
+    assert_int_equal(machines_get_state(s, "press", bytes, sizeof bytes),
+                     version >= 5 ? 2 : -ENOENT);
+    assert_int_equal(summaries_get(s, "press", &day), -ENOENT);
+    assert_int_equal(summaries_put(s, "press", 20500), 0);
+    assert_int_equal(summaries_put(s, "press", 20501), 0);
+    assert_int_equal(summaries_get(s, "press", &day), 0);
+    assert_int_equal(day, 20501);
+    assert_int_equal(summaries_put(s, "", 1), -EINVAL);
+}
+
 static void each_version_goes_forward(void **state)
 {
     for (int version = 1; version <= RELEASED; version++) {
@@ -168,6 +198,7 @@ static void each_version_goes_forward(void **state)
         assert_int_equal(value, 42);
         check_history(s);
         check_outbox(s);
+        check_later(s, version);
         store_close(s);
         assert_int_equal(store_open(path, &s, &report, why, sizeof why), 0);
         assert_int_equal(report.migrated_from, 0); /* once */

@@ -43,6 +43,7 @@ static void builds_and_parses(void **state)
                  {TOPIC_ALERT, "_agent", "nilm/v1/gw-1/alert/_agent"},
                  {TOPIC_GAP, NULL, "nilm/v1/gw-1/gap"},
                  {TOPIC_REPORT, NULL, "nilm/v1/gw-1/report"},
+                 {TOPIC_SUMMARY, "kitchen", "nilm/v1/gw-1/summary/kitchen"},
                  {TOPIC_STATUS, NULL, "nilm/v1/gw-1/status"},
                  {TOPIC_MODEL, NULL, "nilm/v1/gw-1/model"},
                  {TOPIC_PUSH, NULL, "nilm/v1/gw-1/push"},

@@ -1,25 +1,15 @@
-/* report_data.c - adds a report up. */
+#include "agent/report.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent/anomaly_routine.h"
-#include "agent/ctl/report.h"
 #include "agent/event.h"
 #include "storage/energy.h"
 #include "storage/history.h"
-
-const char *report_day_text(int32_t day, char text[16])
-{
-    const time_t s = (time_t)day * 86400;
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    strftime(text, 16, "%Y-%m-%d", &tm);
-    return text;
-}
 
 static int is_mains(const struct config *c, const char *meter)
 {
@@ -39,7 +29,7 @@ static int has_mains(const struct config *c)
 
 static int counts(const struct report *r, const char *meter)
 {
-    return !has_mains(r->config) || is_mains(r->config, meter);
+    return r->meter || !has_mains(r->config) || is_mains(r->config, meter);
 }
 
 static struct report_load *find_load(struct report *r, const char *meter, const char *name)
@@ -81,6 +71,8 @@ static struct report_day *find_day(struct report *r, int64_t t_ms)
 static int add_run(void *context, const struct history_run *run)
 {
     struct report *r = context;
+    if (r->ended && (run->end_ms < r->from_ms || run->end_ms >= r->to_ms))
+        return 0;
     struct report_load *l = find_load(r, run->meter, run->appliance);
     if (!l)
         return 0;
@@ -173,6 +165,8 @@ static int add_hour(void *context, const char *meter, const struct energy_hour *
 static int add_alert(void *context, const struct alerts_row *row)
 {
     struct report *r = context;
+    if (r->meter && strcmp(r->meter, row->meter) != 0)
+        return 0;
     r->alerts[r->alert_count++] = *row;
     return r->alert_count == REPORT_ALERTS;
 }
@@ -230,9 +224,10 @@ int report_read(struct report *r, struct store *store)
     r->alerts = calloc(REPORT_ALERTS, sizeof *r->alerts);
     if (!r->loads || !r->meters || !r->days || !r->alerts)
         return -ENOMEM;
-    int rc = history_list(store, r->from_ms, r->to_ms, NULL, NULL, INT32_MAX, add_run, r);
+    const int64_t began_ms = r->ended ? r->from_ms - REPORT_LONGEST_MS : r->from_ms;
+    int rc = history_list(store, began_ms, r->to_ms, r->meter, NULL, INT32_MAX, add_run, r);
     if (rc >= 0)
-        rc = energy_list(store, NULL, r->from_ms, r->to_ms, add_hour, r);
+        rc = energy_list(store, r->meter, r->from_ms, r->to_ms, add_hour, r);
     if (rc >= 0)
         rc = alerts_list(store, r->from_ms, r->to_ms, 0, REPORT_ALERTS, add_alert, r);
     if (rc < 0)
