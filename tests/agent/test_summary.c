@@ -58,11 +58,13 @@ static void configure(const char *zone)
 
 static void add_hours(struct store *s, const char *meter, int64_t from, int64_t to, double wh)
 {
+    assert_int_equal(store_begin(s), 0);
     for (int64_t t = from; t < to; t += HOUR) {
         const struct energy_hour h = {
             .start_ms = t, .wh = wh, .low_w = 40, .high_w = 2000, .seen_s = 3600, .run_s = 600};
         assert_int_equal(energy_put(s, meter, &h), 0);
     }
+    assert_int_equal(store_commit(s), 0);
 }
 
 static void add_run(struct store *s, const char *meter, const char *name, int64_t start,
