@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "agent/log.h"
+#include "agent/mains.h"
 #include "agent/status.h"
 #include "storage/outbox.h"
 #include "storage/routine.h"
@@ -382,9 +383,11 @@ static int open_meter(struct agent *a, struct agent_meter *m, const struct confi
                                          .live = settings.quality == EVENT_CLOCK};
     if (config->record[0] && record_create(&record, &m->record) < 0)
         log_error("meter %s: recording: out of memory", settings.name);
-    if (config->teach &&
-        place_live_create(a->store, settings.name, settings.quality, &sink, &m->place) < 0)
-        log_error("meter %s: teach: out of memory", settings.name);
+    struct mains *mains = meter_mains(m->meter);
+    if ((config->teach || mains) &&
+        (place_live_create(a->store, settings.name, settings.quality, &sink, &m->place) < 0 ||
+         (mains && mains_set_house(mains, place_live_house(m->place)) < 0)))
+        log_error("meter %s: what was taught: out of memory", settings.name);
     rc = source_create(&config->source, &m->source, m->failure, sizeof m->failure);
     if (rc < 0)
         return rc;

@@ -144,11 +144,11 @@ static void tell_load(void *context, const struct mains_load *l)
     double watts = ((double)l->up_w + (double)l->down_w) / 2;
     if (m->load)
         m->load(m->load_context, l);
-    if (!l->end_ms || watts * hours < LEAST_UNKNOWN_WH)
+    if (!l->end_ms || (!l->name && watts * hours < LEAST_UNKNOWN_WH))
         return;
     struct event *e = event_room(m);
     e->type = EVENT_OFF;
-    snprintf(e->appliance, sizeof(e->appliance), "%s", EVENT_UNKNOWN);
+    snprintf(e->appliance, sizeof(e->appliance), "%s", l->name ? l->name : EVENT_UNKNOWN);
     e->start_ms = l->start_ms;
     e->time_ms = e->end_ms = l->end_ms;
     e->power_w = watts;
@@ -211,6 +211,7 @@ static int take_model(struct mains *m)
                                     .decode = &m->saved.decode,
                                     .tell = {m, tell_run, tell_load},
                                     .watts = world_watts};
+    mains_house_apply(m);
     return fresh;
 }
 
@@ -259,6 +260,7 @@ void mains_destroy(struct mains *m)
     if (!m)
         return;
     meter_window_free(&m->window);
+    free(m->watch);
     free(m);
 }
 
@@ -303,6 +305,7 @@ static void book(struct mains *m, int64_t until_ms)
             return;
     }
     mains_runs_book(&s->runs, &m->world, until_ms);
+    mains_house_tell(m);
 }
 
 /* The network has spoken about the cell `lag` before the newest; usable: p is there. */
@@ -434,6 +437,8 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     m->status.watts = (double)watts;
     m->status.readings++;
     int damaged = edges_damaged(watts);
+    if (m->house && !damaged)
+        mains_house_reading(m, t_ms, watts);
     if (primes(m, t_ms)) {
         if (!damaged)
             look(m, t_ms, watts, 1);

@@ -14,6 +14,7 @@
 #include "agent/meter_shared.h"
 
 struct mains;
+struct place_house;
 
 /* As meter_create; config->report_ms is used. -ENOTSUP: the engine's model has more than
  * MAINS_CLASSES classes or no sigmoid head. */
@@ -38,6 +39,10 @@ void mains_get_status(const struct mains *m, struct meter_status *out);
  * runs inside mains_reading; the seam for learning them. */
 void mains_watch_loads(struct mains *m, void *context,
                        void (*load)(void *context, const struct mains_load *l));
+
+/* What a person has taught about this house (place_house.h): the caller's, and only changed between
+ * calls, with another version; NULL: nothing. 0 or -ENOMEM. */
+int mains_set_house(struct mains *m, const struct place_house *house);
 
 /* The sum in the grid cell that begins at t_ms, as far back as the window reaches; negative: not
  * known. For the shape of a load. */

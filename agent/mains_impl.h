@@ -7,6 +7,7 @@
 #include "agent/anomaly.h"
 #include "agent/hours.h"
 #include "agent/mains.h"
+#include "agent/place_house.h"
 
 #define MAINS_SAVED_MAGIC 0x316e616du /* "man1" */
 
@@ -49,8 +50,20 @@ struct mains {
     int64_t tick_ms;
     void *load_context;
     void (*load)(void *context, const struct mains_load *l);
+    const struct place_house *house; /* what a person taught; NULL: nothing */
+    struct place_watch *watch;       /* its runs in the readings; not saved: primed */
+    struct mains_rule local[MAINS_CLASSES];
+    int32_t early_ms[MAINS_CLASSES];
+    uint32_t house_version;
     struct meter_status status;
 };
+
+/* mains_house.c: the rules of this house in place of the table's, after a model or a lesson. */
+void mains_house_apply(struct mains *m);
+/* A reading, primed or not. */
+void mains_house_reading(struct mains *m, int64_t t_ms, float watts);
+/* Tells the runs that the books have passed. */
+void mains_house_tell(struct mains *m);
 
 static inline int mains_is_trace(const struct mains *m)
 {

@@ -64,6 +64,8 @@ static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, 
     const struct mains_rule *rule = w->rules[c];
     int64_t slack = (int64_t)rule->slack_s * 1000;
     float cost;
+    if (w->elsewhere >> c & 1)
+        return;
     int pair,
         i = mains_ring_best(w->edges, rule, 1, near_ms - slack, near_ms + slack, near_ms, 0, &cost);
     struct mains_switch s = {.t_ms = near_ms, .before_w = -1, .confidence = p};
@@ -149,6 +151,7 @@ static void tell(const struct mains_world *w, int c, struct mains_run *run, int6
         if (until - run->start_ms < (int64_t)rule->run_s * 1000 || run->peak_w < rule->peak_w)
             return;
         run->told_ms = now_ms;
+        run->start_ms -= w->early_ms ? w->early_ms[c] : 0;
         w->tell.run(w->tell.context, EVENT_ON, c, run, now_ms, "");
     } else if (w->report_ms > 0 && now_ms - run->told_ms >= w->report_ms) {
         run->told_ms = now_ms;
@@ -316,7 +319,7 @@ static int block_class(const struct mains_world *w, int up, int down)
     for (int c = 0; c < w->classes; c++) {
         const struct mains_rule *rule = w->rules[c];
         if (to - from > (int64_t)rule->block_s * 1000 || to - from < (int64_t)rule->run_s * 1000 ||
-            step < rule->step_min_w || step > rule->step_max_w)
+            step < rule->step_min_w || step > rule->step_max_w || w->elsewhere >> c & 1)
             continue;
         float p = mains_decode_most(w->decode, c, from - BLOCK_NEAR_MS, to + BLOCK_NEAR_MS);
         if (p > most) {

@@ -54,6 +54,7 @@ struct mains_load {
     int64_t start_ms, end_ms; /* end_ms 0: not over yet; it comes again when it is */
     float up_w, down_w;       /* both positive */
     float before_w;           /* the sum before it began */
+    const char *name;         /* that a person gave to its like; NULL: none */
 };
 
 struct mains_tell { /* what comes out; context is passed on */
@@ -70,6 +71,8 @@ struct mains_world {                       /* what the runs look at */
     int64_t period_ms, report_ms; /* report_ms 0: no reports of long runs */
     struct mains_ring *edges;
     const struct mains_decode *decode;
+    const int32_t *early_ms; /* [classes]: so much before it is found a run begins; NULL: nothing */
+    uint16_t elsewhere;      /* classes whose runs a person's prototypes find, a bit each */
     struct mains_tell tell;
     /* The sum in the cell that begins at t_ms; negative: not known. */
     float (*watts)(void *context, int64_t t_ms);

@@ -6,30 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/edges.h"
 #include "agent/log.h"
-#include "agent/place_store.h"
+#include "agent/place_live_impl.h"
 #include "inference/resample.h"
 #include "storage/history.h"
-#include "storage/places.h"
 
-#define HOUR_MS 3600000
-#define HOUR_CELLS (HOUR_MS / PLACE_LIVE_PERIOD_MS)
 #define MAX_GAP_MS 120000
-#define MAGIC 0x31626168u            /* "hab1" */
-#define VERSION_VALUE "place.habits" /* grows with each lesson */
-
-struct habit_block {
-    uint32_t magic, size;
-    struct place_switch habit;
-};
-
-struct background_block {
-    uint32_t magic, size;
-    struct place_switch_background background;
-};
-
-_Static_assert(sizeof(struct habit_block) <= PLACES_MAX_BYTES, "a habit fits into its row");
-_Static_assert(sizeof(struct background_block) <= PLACES_MAX_BYTES, "a background fits");
 
 struct machine {
     char appliance[EVENT_NAME_BYTES];
@@ -47,7 +30,9 @@ struct place_live {
     struct place_switch_window window;
     int64_t cell_ms; /* of the newest in the window; 0: none */
     int64_t hour;    /* that cells are collected of; 0: none */
-    float cells[HOUR_CELLS];
+    struct place_hour kept;
+    struct place_pulses pulses;
+    struct place_house house;
     int64_t version; /* of the habits that were read */
     int has_background, machine_count;
     struct place_switch_background background;
@@ -61,7 +46,7 @@ static int read_background(struct store *s, const char *meter, struct place_swit
 {
     struct background_block b;
     int rc = places_get_habit(s, meter, "", &b, sizeof b);
-    if (rc != (int)sizeof b || b.magic != MAGIC || b.size != sizeof b ||
+    if (rc != (int)sizeof b || b.magic != PLACE_HABIT_MAGIC || b.size != sizeof b ||
         place_switch_check_background(&b.background) < 0 ||
         b.background.period_ms != PLACE_LIVE_PERIOD_MS)
         return -ENOENT;
@@ -74,7 +59,7 @@ static int read_habit(struct store *s, const char *meter, const char *appliance,
 {
     struct habit_block b;
     int rc = places_get_habit(s, meter, appliance, &b, sizeof b);
-    if (rc != (int)sizeof b || b.magic != MAGIC || b.size != sizeof b ||
+    if (rc != (int)sizeof b || b.magic != PLACE_HABIT_MAGIC || b.size != sizeof b ||
         place_switch_check(&b.habit) < 0)
         return -ENOENT;
     *out = b.habit;
@@ -126,18 +111,23 @@ static void name_meter(const char *feed, const char *appliance, char out[EVENT_N
 static void read_habits(struct place_live *l)
 {
     int64_t version = 0;
-    if (store_get(l->store, VERSION_VALUE, &version) < 0 || version == l->version)
+    if (store_get(l->store, PLACE_LIVE_VERSION, &version) < 0 || version == l->version)
         return;
     l->version = version;
     l->machine_count = 0;
+    l->house.count = 0;
+    l->house.version = (uint32_t)version + 1;
     l->has_background = read_background(l->store, l->meter, &l->background) == 0;
-    if (!l->has_background || places_list_habits(l->store, l->meter, note_machine, l) < 0)
+    if (places_list_habits(l->store, l->meter, note_machine, l) < 0)
         l->machine_count = 0;
     for (int i = 0; i < l->machine_count; i++) {
         struct machine *m = &l->machines[i];
         memset(&m->state, 0, sizeof m->state);
         name_meter(l->meter, m->appliance, m->meter);
-        if (read_habit(l->store, l->meter, m->appliance, &m->habit) < 0) {
+        if (place_live_read_proto(l->store, l->meter, m->appliance,
+                                  &l->house.protos[l->house.count]) == 0)
+            l->house.count++;
+        if (!l->has_background || read_habit(l->store, l->meter, m->appliance, &m->habit) < 0) {
             l->machines[i--] = l->machines[--l->machine_count];
             continue;
         }
@@ -190,17 +180,16 @@ static void tell(struct place_live *l, const struct machine *m, int on, int64_t 
 
 static void keep_hour(struct place_live *l)
 {
-    if (l->hour && places_put_cells(l->store, l->meter, l->hour, l->cells, sizeof l->cells) < 0)
+    if (l->hour && places_put_cells(l->store, l->meter, l->hour, &l->kept,
+                                    place_hour_bytes(l->kept.pulse_count)) < 0)
         log_warning("meter %s: an hour of its power cannot be kept: %s", l->meter,
                     store_error(l->store));
 }
 
 static int take_stored(void *context, int64_t hour, const void *data, size_t size)
 {
-    struct place_live *l = context;
     (void)hour;
-    if (size == sizeof l->cells)
-        memcpy(l->cells, data, size);
+    place_hour_decode(data, size, context);
     return 1;
 }
 
@@ -208,20 +197,36 @@ static int take_stored(void *context, int64_t hour, const void *data, size_t siz
 static void begin_hour(struct place_live *l, int64_t hour)
 {
     l->hour = hour;
-    for (int i = 0; i < HOUR_CELLS; i++)
-        l->cells[i] = NAN;
-    places_list_cells(l->store, l->meter, hour, hour + 1, take_stored, l);
+    place_hour_init(&l->kept);
+    places_list_cells(l->store, l->meter, hour, hour + 1, take_stored, &l->kept);
     read_habits(l);
+}
+
+/* In the hour in which it ended (a cell, and with it an hour, begins late), as far as there is
+ * room.
+ */
+static void keep_pulse(struct place_live *l, const struct place_pulse *p)
+{
+    struct place_hour *h = &l->kept;
+    const struct place_kept_pulse kept = {(int32_t)(p->end_ms - l->hour * PLACE_HOUR_MS),
+                                          (int32_t)(p->end_ms - p->start_ms), p->watts};
+    if (kept.end_ms < 0 || kept.end_ms >= PLACE_HOUR_MS + MAX_GAP_MS ||
+        h->pulse_count == PLACE_HOUR_PULSES)
+        return;
+    for (uint32_t i = 0; i < h->pulse_count; i++)
+        if (h->pulses[i].end_ms == kept.end_ms)
+            return; /* readings of a recording come again after a restart */
+    h->pulses[h->pulse_count++] = kept;
 }
 
 static void take_cell(struct place_live *l, int64_t t_ms, float watts)
 {
     float change[PLACE_SWITCH_SCALES] = {0};
-    if (t_ms / HOUR_MS != l->hour) {
+    if (t_ms / PLACE_HOUR_MS != l->hour) {
         keep_hour(l);
-        begin_hour(l, t_ms / HOUR_MS);
+        begin_hour(l, t_ms / PLACE_HOUR_MS);
     }
-    l->cells[t_ms % HOUR_MS / PLACE_LIVE_PERIOD_MS] = watts;
+    l->kept.watts[t_ms % PLACE_HOUR_MS / PLACE_LIVE_PERIOD_MS] = watts;
     int known = place_switch_push(&l->window, watts, change);
     for (int i = 0; i < l->machine_count; i++) {
         struct machine *m = &l->machines[i];
@@ -236,6 +241,7 @@ static void take_cell(struct place_live *l, int64_t t_ms, float watts)
 void place_live_reading(struct place_live *l, int64_t t_ms, float watts)
 {
     struct resample_sample sample;
+    struct place_pulse pulse;
     if (!l->store || t_ms <= 0 || resample_push(&l->grid, t_ms, watts) < 0)
         return;
     while (resample_next(&l->grid, &sample)) {
@@ -245,6 +251,9 @@ void place_live_reading(struct place_live *l, int64_t t_ms, float watts)
         l->cell_ms = sample.t_ms;
         take_cell(l, sample.t_ms, sample.mark == RESAMPLE_GAP ? NAN : sample.watts);
     }
+    if (!edges_damaged(watts) && place_pulses_push(&l->pulses, t_ms, watts, MAX_GAP_MS, &pulse) &&
+        l->hour)
+        keep_pulse(l, &pulse);
 }
 
 void place_live_finish(struct place_live *l)
@@ -280,6 +289,8 @@ int place_live_create(struct store *store, const char *meter, enum event_quality
     l->version = -1;
     snprintf(l->meter, sizeof l->meter, "%s", meter);
     resample_init(&l->grid, PLACE_LIVE_PERIOD_MS, MAX_GAP_MS);
+    if (store)
+        read_habits(l);
     return 0;
 }
 
@@ -296,145 +307,12 @@ void place_live_use_store(struct place_live *l, struct store *store)
     l->version = -1;
 }
 
+const struct place_house *place_live_house(const struct place_live *l)
+{
+    return &l->house;
+}
+
 void place_live_set_quality(struct place_live *l, enum event_quality quality)
 {
     l->quality = quality;
-}
-
-/* --- teaching --- */
-
-struct recording {
-    float *watts; /* [hours][HOUR_CELLS] */
-    int64_t first_hour, hours;
-    int64_t newest; /* first pass */
-};
-
-static int note_newest(void *context, int64_t hour, const void *data, size_t size)
-{
-    (void)data;
-    (void)size;
-    ((struct recording *)context)->newest = hour;
-    return 0;
-}
-
-static int take_hour(void *context, int64_t hour, const void *data, size_t size)
-{
-    struct recording *r = context;
-    if (size == HOUR_CELLS * sizeof(float) && hour - r->first_hour < r->hours)
-        memcpy(r->watts + (hour - r->first_hour) * HOUR_CELLS, data, size);
-    return 0;
-}
-
-/* The last days of a meter; cells that are not there are NAN. */
-static int load_cells(struct store *s, const char *meter, struct recording *r)
-{
-    int rc = places_list_cells(s, meter, 0, INT64_MAX, note_newest, r);
-    if (rc <= 0)
-        return rc < 0 ? rc : -ENODATA;
-    r->hours = PLACE_STORE_HOURS;
-    r->first_hour = r->newest - r->hours + 1;
-    r->watts = malloc((size_t)r->hours * HOUR_CELLS * sizeof *r->watts);
-    if (!r->watts)
-        return -ENOMEM;
-    for (int64_t i = 0; i < r->hours * HOUR_CELLS; i++)
-        r->watts[i] = NAN;
-    rc = places_list_cells(s, meter, r->first_hour, r->newest + 1, take_hour, r);
-    return rc < 0 ? rc : 0;
-}
-
-/* The stretch of the cells that the list is about: from the day of the first run to that of the
- * last. Outside of it the person has said nothing. */
-static struct place_switch_cells said_stretch(const struct recording *r,
-                                              const struct place_live_run *runs, size_t count)
-{
-    const int64_t day_ms = 24 * (int64_t)HOUR_MS, first_ms = r->first_hour * HOUR_MS;
-    int64_t from = INT64_MAX, to = INT64_MIN, cells = r->hours * HOUR_CELLS;
-    for (size_t i = 0; i < count; i++) {
-        int64_t start = runs[i].run.start_ms, end = runs[i].run.end_ms;
-        end = end > start ? end : start;
-        from = start > 0 && start < from ? start : from;
-        to = end > to ? end : to;
-    }
-    from = from / day_ms * day_ms;
-    to = (to / day_ms + 1) * day_ms;
-    int64_t a = (from - first_ms) / PLACE_LIVE_PERIOD_MS,
-            b = (to - first_ms) / PLACE_LIVE_PERIOD_MS;
-    a = a < 0 ? 0 : a > cells ? cells : a;
-    b = b < a ? a : b > cells ? cells : b;
-    return (struct place_switch_cells){first_ms + a * PLACE_LIVE_PERIOD_MS, PLACE_LIVE_PERIOD_MS,
-                                       (size_t)(b - a), r->watts + a};
-}
-
-static int teach_machine(struct store *s, const char *meter, const char *appliance,
-                         const struct place_switch_cells *cells,
-                         const struct place_switch_background *background,
-                         const struct place_live_run *runs, size_t count)
-{
-    struct place_switch_run *own = calloc(count, sizeof *own);
-    struct habit_block b = {.magic = MAGIC, .size = sizeof b};
-    size_t n = 0;
-    if (!own)
-        return -ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(runs[i].appliance, appliance) == 0)
-            own[n++] = runs[i].run;
-    int rc = place_switch_learn(cells, background, own, n, &b.habit);
-    free(own);
-    if (rc < 0)
-        return rc == -ENODATA ? 0 : rc;
-    rc = places_put_habit(s, meter, appliance, &b, sizeof b);
-    return rc < 0 ? rc : 1;
-}
-
-static int teach_all(struct store *s, const char *meter, const struct place_switch_cells *cells,
-                     const struct place_live_run *runs, size_t count)
-{
-    struct background_block b = {.magic = MAGIC, .size = sizeof b};
-    int64_t version = 0;
-    int learned = 0, rc = place_switch_learn_background(cells, &b.background);
-    if (rc == 0)
-        rc = places_put_habit(s, meter, "", &b, sizeof b);
-    for (size_t i = 0; rc >= 0 && i < count; i++) {
-        size_t first = 0;
-        while (strcmp(runs[first].appliance, runs[i].appliance) != 0)
-            first++;
-        if (first != i)
-            continue;
-        rc = teach_machine(s, meter, runs[i].appliance, cells, &b.background, runs, count);
-        learned += rc > 0;
-    }
-    if (rc >= 0) {
-        rc = store_get(s, VERSION_VALUE, &version);
-        rc = rc == -ENOENT || rc == 0 ? store_set(s, VERSION_VALUE, version + 1) : rc;
-    }
-    return rc < 0 ? rc : learned;
-}
-
-int place_live_teach(struct store *store, const char *meter, const struct place_live_run *runs,
-                     size_t count, char *why, size_t why_size)
-{
-    struct recording r = {.watts = NULL};
-    int learned = 0, rc = store_begin(store);
-    if (rc == 0)
-        rc = count ? load_cells(store, meter, &r) : -ENODATA;
-    if (rc == 0) {
-        const struct place_switch_cells cells = said_stretch(&r, runs, count);
-        rc = teach_all(store, meter, &cells, runs, count);
-    }
-    free(r.watts);
-    if (rc >= 0) {
-        learned = rc;
-        rc = store_commit(store);
-    } else {
-        snprintf(why, why_size, "%s",
-                 rc == -ENODATA ? "no runs in the list, or too little is kept of the meter's power "
-                                  "in the days that they are of"
-                 : rc == -ENOMEM ? "out of memory"
-                                 : store_error(store));
-        store_rollback(store);
-        return rc;
-    }
-    if (rc < 0)
-        snprintf(why, why_size, "%s", store_error(store));
-    return rc < 0 ? rc : learned;
 }

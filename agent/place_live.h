@@ -1,5 +1,7 @@
-/* place_live.h - machines on a mains meter: keeps the last days of its power in cells, learns from
- * a person's list how machines switch (place_switch.h), and finds them from then on.
+/* place_live.h - what a person teaches about a mains meter: keeps the last days of its power in
+ * cells and its short strong loads, learns from a list how machines switch (place_switch.h), which
+ * are found here from then on, and what appliances look like in this house (place_house.h), which
+ * are found by the meter.
  *
  * Cells go into the store an hour at a time; habits are read from it, also while running, so
  * `nilmctl teach` needs no agent and no restart. A switching is told once: the history says what
@@ -12,6 +14,7 @@
 #include <stdint.h>
 
 #include "agent/event.h"
+#include "agent/place_house.h"
 #include "agent/place_switch.h"
 #include "storage/store.h"
 
@@ -40,11 +43,25 @@ struct place_live_run {
     struct place_switch_run run;
 };
 
-/* Learns the habits of a meter's machines from the cells in the store; machines that are not in the
- * list keep theirs. Returns how many machines were learned; names of those with too few runs are
- * left out. -ENODATA: too few cells, -ENOSPC: too many machines, or an error of the store, with the
- * reason. */
-int place_live_teach(struct store *store, const char *meter, const struct place_live_run *runs,
-                     size_t count, char *why, size_t why_size);
+/* What was taught of the appliances of this house: for mains_set_house, as long as l lives. */
+const struct place_house *place_live_house(const struct place_live *l);
+
+struct place_live_taught {
+    int machines;   /* told as a meter of their own from now on */
+    int appliances; /* that the meter tells by their prototypes */
+};
+
+/* Learns from a list of a meter's runs; what is not in the list keeps what was known of it. mains:
+ * the meter separates a sum: what its history knows by name, or what its pulses tell, becomes a
+ * prototype, all else a machine. Names with too few runs are left out. 0, -ENODATA: too few cells,
+ * -ENOSPC: too many names, or an error of the store, with the reason. */
+int place_live_teach(struct store *store, const char *meter, int mains,
+                     const struct place_live_run *runs, size_t count,
+                     struct place_live_taught *taught, char *why, size_t why_size);
+
+/* A person has corrected one run of the history from one name to another: inside the caller's
+ * transaction. Prototypes of both names learn from it, if there are. 0 or an error of the store. */
+int place_live_correct(struct store *store, const char *meter, int64_t start_ms, int64_t end_ms,
+                       const char *from, const char *to);
 
 #endif

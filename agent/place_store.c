@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/place_live.h"
 #include "storage/history.h"
 #include "storage/places.h"
 
@@ -328,7 +329,8 @@ static int correct(struct store *s, const struct history_run *h, const char *nam
         if (rc < 0)
             return rc;
     }
-    return history_label(s, h->id, name);
+    rc = place_live_correct(s, h->meter, h->start_ms, h->end_ms, h->appliance, name);
+    return rc < 0 ? rc : history_label(s, h->id, name);
 }
 
 int place_store_correct(struct store *s, int64_t run, const char *name, char *why, size_t why_size)

@@ -58,8 +58,11 @@ static int take(void *context, const struct outcome *o)
     for (int i = 0; i < o->event_count; i++) {
         const struct event *e = &o->events[i];
         const int part = find_part(s, e->appliance);
-        if (part == s->report->part_count)
+        if (part == s->report->part_count) {
+            if (strcmp(e->appliance, EVENT_UNKNOWN) != 0)
+                write_event(s, e, ++s->runs); /* a name that a person gave */
             continue;
+        }
         if (e->type == EVENT_ON)
             s->open[part] = (struct run){e->start_ms, ++s->runs};
         if (e->type == EVENT_OFF)
@@ -172,6 +175,7 @@ int separate_run(const struct separate_order *order, struct separate_report *out
         memcpy(out->parts[c].appliance, order->model->labels[c], MODEL_LABEL_BYTES);
     out->delay_ms = mains_delay_ms(meter_mains(m));
     mains_watch_loads(meter_mains(m), &s, take_load);
+    rc = mains_set_house(meter_mains(m), order->house);
     begin_files(order);
     for (int i = 0; i < order->path_count && rc >= 0; i++)
         rc = feed(&s, m, order->paths[i], why, why_size);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "agent/books.h"
+#include "agent/place_house.h"
 #include "inference/model.h"
 
 enum separate_format { SEPARATE_JSONL = 0, SEPARATE_CSV = 1 };
@@ -21,7 +22,8 @@ struct separate_order {
     int64_t max_gap_ms, silence_ms, report_ms; /* as the keys of a meter */
     FILE *events; /* SPEC 4.2 a line, or CSV appliance,start_ms,end_ms,...; NULL: nowhere */
     enum separate_format format;
-    FILE *loads; /* CSV of what no appliance explains; NULL: nowhere */
+    FILE *loads;                     /* CSV of what no appliance explains; NULL: nowhere */
+    const struct place_house *house; /* what a person has taught; NULL: nothing */
 };
 
 struct separate_part {

@@ -89,6 +89,14 @@ static int read_lesson(const char *command, const char *path, struct lesson *out
     return code;
 }
 
+static int is_mains(const struct config *c, const char *meter)
+{
+    for (size_t i = 0; i < c->meter_count; i++)
+        if (strcmp(c->meters[i].meter.name, meter) == 0)
+            return c->meters[i].meter.mains;
+    return 0;
+}
+
 static int teach(const char *command, const char *path, const char *meter, const struct lesson *l)
 {
     struct config *c = NULL;
@@ -98,15 +106,21 @@ static int teach(const char *command, const char *path, const char *meter, const
     if (code == CLI_DONE)
         code = cli_store(command, c, 1, &store);
     if (code == CLI_DONE) {
-        int rc = place_live_teach(store, meter, l->runs, l->count, why, sizeof why);
+        struct place_live_taught taught;
+        int rc = place_live_teach(store, meter, is_mains(c, meter), l->runs, l->count, &taught, why,
+                                  sizeof why);
         if (rc < 0)
             code = cli_fail(rc == -EBUSY ? CLI_RETRY : CLI_FAILED, command, "%s", why);
-        else if (rc == 0)
+        else if (taught.machines + taught.appliances == 0)
             code = cli_fail(CLI_FAILED, command,
-                            "no machine has %d starts and stops within what is kept",
-                            PLACE_SWITCH_LEAST);
-        else
-            printf("%d machines of meter %s are looked for from now on\n", rc, meter);
+                            "no appliance has %d runs, and no machine %d starts and stops, within "
+                            "what is kept",
+                            PLACE_HOUSE_LEAST, PLACE_SWITCH_LEAST);
+        if (code == CLI_DONE && taught.machines)
+            printf("%d machines of meter %s are looked for from now on\n", taught.machines, meter);
+        if (code == CLI_DONE && taught.appliances)
+            printf("%d appliances of meter %s are known by what was taught from now on\n",
+                   taught.appliances, meter);
     }
     store_close(store);
     config_free(c);
@@ -121,9 +135,12 @@ int ctl_teach(int argc, char **argv)
         {0}};
     const struct cli_command command = {
         "teach", "METER FILE", 2,
-        "Learns how machines on a mains meter switch, from a list of when they ran: CSV with "
-        "appliance,start,end. The days must be among the last 15 and complete: what is not in the "
-        "list did not run. A week is enough.",
+        "Learns from a list of what ran when on a meter: CSV with appliance,start,end. On a mains "
+        "meter "
+        "appliances are found by what they look like in this house from then on, under the names "
+        "that the list has (take those that the agent tells them by); machines on a feed by how "
+        "they switch. The days must be among the last 15 and complete: what is not in the list did "
+        "not run. A week is enough.",
         options};
     struct lesson lesson = {.count = 0};
     int code = cli_parse(&command, argc, argv, words);

@@ -1,5 +1,5 @@
 /* test_place_live.c - a feed with two machines through the store: kept in cells, taught from a
- * list, found afterwards, told once (SPEC 7.4.4). */
+ * list, found afterwards, told once; prototypes of a house beside them (SPEC 7.4.4). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +13,7 @@
 
 #include "agent/journal.h"
 #include "agent/lib_folder.h"
-#include "agent/place_live.h"
+#include "agent/place_live_impl.h"
 #include "storage/history.h"
 #include "storage/outbox.h"
 #include "storage/places.h"
@@ -98,7 +98,9 @@ static int teach(struct world *w, int days)
             snprintf(lesson[count++].appliance, EVENT_NAME_BYTES, "%s", names[m]);
         }
     }
-    return place_live_teach(w->store, "feed", lesson, count, why, sizeof why);
+    struct place_live_taught taught;
+    int rc = place_live_teach(w->store, "feed", 0, lesson, count, &taught, why, sizeof why);
+    return rc < 0 ? rc : taught.machines;
 }
 
 struct list {
@@ -179,9 +181,12 @@ static void what_cannot_be_taught(void **state)
     struct world w = open_world(state);
     assert_int_equal(teach(&w, 5), -ENODATA); /* nothing was read yet */
     feed(w.live, 0, 4);
+    struct place_live_taught taught;
     assert_int_equal(teach(&w, 2), 0); /* too few runs */
-    assert_int_equal(place_live_teach(w.store, "feed", NULL, 0, why, sizeof why), -ENODATA);
-    assert_int_equal(place_live_teach(w.store, "other", NULL, 0, why, sizeof why), -ENODATA);
+    assert_int_equal(place_live_teach(w.store, "feed", 0, NULL, 0, &taught, why, sizeof why),
+                     -ENODATA);
+    assert_int_equal(place_live_teach(w.store, "other", 0, NULL, 0, &taught, why, sizeof why),
+                     -ENODATA);
     /* Bytes of another version are not used. */
     assert_int_equal(teach(&w, 4), 2);
     assert_int_equal(places_put_habit(w.store, "feed", "pump", "rubbish", 7), 0);
@@ -196,10 +201,145 @@ static void what_cannot_be_taught(void **state)
     close_world(&w);
 }
 
+/* --- appliances of a house: an oven that pulses in the evening, a toaster as strong in the morning
+ * --- */
+
+enum { OVEN = 0, TOASTER = 1 };
+static const char *const appliances[2] = {"Oven", "Toaster"};
+
+static struct place_switch_run meal(int which, int day)
+{
+    const int64_t start = T0 + day * DAY + (which == OVEN ? 17 : 7) * 3600000LL + day * 410000;
+    return (struct place_switch_run){start, start + (which == OVEN ? 100000 : 120000)};
+}
+
+static double eaten(int64_t t)
+{
+    const int day = (int)((t - T0) / DAY);
+    struct place_switch_run run = meal(OVEN, day);
+    if (t >= run.start_ms && t < run.end_ms)
+        return (t - run.start_ms) % 40000 < 20000 ? 1300 : 0;
+    run = meal(TOASTER, day);
+    return t >= run.start_ms && t < run.end_ms ? 1310 : 0;
+}
+
+static void feed_house(struct place_live *l, int first, int last)
+{
+    for (int64_t t = T0 + first * DAY; t < T0 + last * DAY; t += STEP)
+        place_live_reading(l, t, (float)(90 + t / STEP % 3 + eaten(t)));
+}
+
+static int teach_house(struct world *w, int days, int mains, struct place_live_taught *taught)
+{
+    struct place_live_run lesson[64];
+    size_t count = 0;
+    memset(lesson, 0, sizeof lesson);
+    for (int day = 0; day < days; day++) {
+        for (int which = 0; which < 2; which++) {
+            lesson[count].run = meal(which, day);
+            snprintf(lesson[count++].appliance, EVENT_NAME_BYTES, "%s", appliances[which]);
+        }
+    }
+    return place_live_teach(w->store, "feed", mains, lesson, count, taught, why, sizeof why);
+}
+
+/* The number of a run of the history, told as which. */
+static int64_t tell(struct world *w, int which, int day)
+{
+    static struct list list;
+    const struct outcome_sink sink = journal_sink(w->journal);
+    const struct place_switch_run run = meal(which, day);
+    struct outcome o = {.meter = "feed", .event_count = 1};
+    struct event *e = &o.events[0];
+    e->type = EVENT_OFF;
+    e->quality = EVENT_TRACE;
+    snprintf(e->appliance, sizeof e->appliance, "%s", appliances[which]);
+    snprintf(e->end_reason, sizeof e->end_reason, "off");
+    e->start_ms = run.start_ms;
+    e->time_ms = e->end_ms = run.end_ms;
+    e->energy_wh = 40;
+    e->peak_w = 1300;
+    assert_int_equal(sink.commit(sink.context, &o), 0);
+    list.count = 0;
+    assert_int_equal(
+        history_list(w->store, run.start_ms, run.start_ms + 1, "feed", NULL, 64, collect, &list),
+        1);
+    return list.runs[0].id;
+}
+
+static const struct place_proto *proto(const struct world *w, int which)
+{
+    const struct place_house *h = place_live_house(w->live);
+    for (int i = 0; i < h->count; i++)
+        if (strcmp(h->protos[i].name, appliances[which]) == 0)
+            return &h->protos[i];
+    return NULL;
+}
+
+static void prototypes_of_a_house(void **state)
+{
+    struct world w = open_world(state);
+    struct place_live_taught taught;
+    feed_house(w.live, 0, 7);
+    assert_int_equal(teach_house(&w, 7, 1, &taught), 0);
+    assert_int_equal(taught.appliances, 2);
+    assert_int_equal(taught.machines, 0);
+    feed_house(w.live, 7, 9); /* the agent notices by itself */
+    assert_non_null(proto(&w, OVEN));
+    assert_int_equal(proto(&w, OVEN)->right, 7);
+    assert_int_equal(proto(&w, OVEN)->wrong, 7);
+    const uint32_t version = place_live_house(w.live)->version;
+
+    /* They are there after a restart, and learn from a correction, both ways. */
+    close_world(&w);
+    w = open_world(state);
+    assert_int_equal(proto(&w, TOASTER)->right, 7);
+    feed_house(w.live, 9, 10);
+    const int64_t run = tell(&w, OVEN, 8);
+    assert_int_equal(place_store_correct(w.store, run, "Toaster", why, sizeof why), 0);
+    close_world(&w);
+    w = open_world(state);
+    assert_int_equal(proto(&w, OVEN)->wrong, 8);
+    assert_int_equal(proto(&w, TOASTER)->right, 8);
+    assert_true(place_live_house(w.live)->version != version);
+    assert_int_equal(place_store_correct(w.store, run, "Oven", why, sizeof why), 0);
+    close_world(&w);
+    w = open_world(state);
+    assert_int_equal(proto(&w, OVEN)->wrong, 7);
+    assert_int_equal(proto(&w, OVEN)->right, 8);
+
+    /* Damaged: it is as if it had not been taught. */
+    assert_int_equal(places_put_habit(w.store, "feed", "Oven", "rubbish", 7), 0);
+    close_world(&w);
+    w = open_world(state);
+    assert_null(proto(&w, OVEN));
+    assert_non_null(proto(&w, TOASTER));
+    close_world(&w);
+}
+
+/* Hours that an earlier version kept have cells alone; damaged ones have nothing. */
+static void hours_of_an_earlier_version(void **state)
+{
+    struct world w = open_world(state);
+    struct place_live_taught taught;
+    struct place_hour hour;
+    feed_house(w.live, 0, 7);
+    place_hour_init(&hour);
+    for (int64_t h = T0 / PLACE_HOUR_MS; h < (T0 + 7 * DAY) / PLACE_HOUR_MS; h += 2)
+        assert_int_equal(places_put_cells(w.store, "feed", h, &hour, place_hour_bytes(0)), 0);
+    for (int64_t h = T0 / PLACE_HOUR_MS + 4; h < (T0 + 7 * DAY) / PLACE_HOUR_MS; h += 24)
+        assert_int_equal(places_put_cells(w.store, "feed", h, &hour, 11), 0);
+    assert_int_equal(teach_house(&w, 7, 1, &taught), 0);
+    assert_int_equal(taught.appliances, 2); /* most pulses were in odd hours */
+    assert_true(proto(&w, OVEN) == NULL);   /* nothing was read since */
+    close_world(&w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
     const struct CMUnitTest tests[] = {T(taught_and_found), T(a_restart_in_a_run),
-                                       T(what_cannot_be_taught)};
+                                       T(what_cannot_be_taught), T(prototypes_of_a_house),
+                                       T(hours_of_an_earlier_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,8 +7,8 @@
     place.py combed --build BUILD --data FILE
         COMBED: the four air-handling units on the mains, learned from one week's list of runs, tried on the other week.
     place.py refit --build BUILD --data FILE,FILE [--model M]
-        REFIT house 2: events of the model on each file, and with the loads that nothing explains, of which a person has named
-        those of the other file that are one of the submetered appliances.
+        REFIT house 2: events of the model on each file, and after a person has said when the four submetered appliances ran in the
+        other one (place_house.h).
 
 DIR is tracebase unpacked, FILE one of the recordings of the data notes. Nothing else is needed; prints a table, --json one object."""
 import argparse
@@ -181,43 +181,34 @@ def combed(args):
         print(json.dumps({"combed": result}))
 
 
-def named_loads(args, folder, learn, test):
-    """The loads of test that get a name: (name, start ms, end ms). A load of learn is named when it begins with a true run."""
-    at = lambda name: os.path.join(folder, name)
-    loads = {i: read_loads(at(f"loads{i}.csv")) for i in (learn, test)}
-    truth = [r for r in csv.DictReader(open(at(f"truth{learn}.csv"))) if r["appliance"][0] != "_"]
-    names = {}
-    for name in {r["appliance"] for r in truth}:
-        runs = [(int(r["start_ms"]), int(r["end_ms"])) for r in truth if r["appliance"] == name]
-        names.update({i: name for i in pair([l[0] for l in loads[learn]], runs) if loads[learn][i][4] > 200})
-    with open(at("runs.csv"), "w") as f:
-        for i, load in enumerate(loads[learn]):
-            f.write(",".join(map(str, load + (names.get(i, ""),))) + "\n")
-        for load in loads[test]:
-            f.write(",".join(map(str, load + ("",))) + "\n")
-    said = run(os.path.join(args.build, "tests/bench_place"), "named", at("runs.csv")).split("\n")[len(loads[learn]):]
-    return [(name, load[0], load[0] + load[1] * 1e3) for name, load in zip(said, loads[test]) if name != "-"]
+NAMES = {"fridge": "Refrigerator", "washing_machine": "Washingmachine", "dishwasher": "Dishwasher", "microwave": "MicrowaveOven"}
 
 
 def refit(args):
-    tool, files, result = os.path.join(args.build, "agent/nilm-model"), args.data.split(","), []
+    place, tool = (os.path.join(args.build, p) for p in ("tests/bench_place", "agent/nilm-model"))
+    files, result = args.data.split(","), []
     with tempfile.TemporaryDirectory() as folder:
         at = lambda name: os.path.join(folder, name)
         for i, path in enumerate(files):
             run(tool, "truth", "--data", path, "--out", at(f"truth{i}.csv"))
-            run(tool, "separate", "--model", args.model, "--out", at(f"events{i}.csv"), "--loads", at(f"loads{i}.csv"), path)
+            run(tool, "separate", "--model", args.model, "--out", at(f"model{i}.csv"), path)
+            rows = [r for r in csv.DictReader(open(at(f"truth{i}.csv"))) if r["appliance"] in NAMES]
+            with open(at(f"list{i}.csv"), "w") as f:
+                f.write("".join(f"{NAMES[r['appliance']]},{r['start_ms']},{r['end_ms']}\n" for r in rows))
         for learn, test in ((0, 1), (1, 0)):
-            rows = [r for r in csv.DictReader(open(at(f"events{test}.csv")))]
-            events = [(r["appliance"], int(r["start_ms"]), int(r["end_ms"])) for r in rows]
-            for what, extra in (("model alone", []), ("with names", named_loads(args, folder, learn, test))):
-                with open(at("said.csv"), "w") as f:
-                    f.write("appliance,start,end\n" + "".join(f"{a},{s},{e:.0f}\n" for a, s, e in events + extra))
-                score = json.loads(run(tool, "score", "--events", at("said.csv"), "--truth", at(f"truth{test}.csv"), "--json"))
-                f1 = {a["name"]: a["f1"] for a in score["appliances"]}
-                result.append({"tried": test + 1, "what": what, "f1_macro": score["f1_macro"], **f1})
+            run(place, "house", args.model, files[learn], at(f"list{learn}.csv"), at(f"model{learn}.csv"), files[test], at("named.csv"),
+                *NAMES.values())
+            for what, events in (("model alone", at(f"model{test}.csv")), ("after naming", at("named.csv"))):
+                score = json.loads(run(tool, "score", "--events", events, "--truth", at(f"truth{test}.csv"), "--map",
+                                       ",".join(f"{ours}={theirs}" for theirs, ours in NAMES.items()), "--data", files[test], "--json"))
+                row = {a["name"]: {k: a[k] for k in ("f1", "true", "predicted", "matched", "state_f1", "energy_error")}
+                       for a in score["appliances"] if a["name"] in NAMES}
+                result.append({"learned": learn + 1, "tried": test + 1, "what": what, "f1_macro": score["f1_macro"],
+                               "state_f1_macro": score["state_f1_macro"], "energy_error_macro": score["energy_error_macro"], **row})
                 if not args.json:
-                    print(f"file {test + 1}, {what:11}: macro F1 of starts {score['f1_macro']:.3f}; "
-                          + ", ".join(f"{k} {v:.2f}" for k, v in f1.items()), flush=True)
+                    print(f"week {test + 1}, {what:12}: macro F1 of starts {score['f1_macro']:.3f}, of the state {score['state_f1_macro']:.3f}, energy off by "
+                          f"{score['energy_error_macro']:.2f}; "
+                          + ", ".join(f"{k} {v['f1']:.2f} ({v['matched']} of {v['predicted']} said and {v['true']} true)" for k, v in row.items()), flush=True)
     if args.json:
         print(json.dumps({"refit": result}))
 

@@ -11,14 +11,18 @@
  *   the same with a name behind: a person gave it to that run. Prints, for each run without one,
  * the name that it gets, or -.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/edges.h"
 #include "agent/place.h"
+#include "agent/place_house.h"
 #include "agent/place_switch.h"
+#include "agent/separate.h"
 #include "inference/resample.h"
 #include "inference/trace.h"
 
@@ -221,8 +225,99 @@ static int named(const char *path)
     return 0;
 }
 
+/* --- a house --- */
+
+static struct place_pulse pulses[65536];
+static size_t pulse_count;
+
+static int read_pulses(const char *path, int64_t *last_ms)
+{
+    static struct place_pulses state;
+    struct trace_reading r;
+    struct trace *t = NULL;
+    char why[256];
+    int rc = trace_open(path, TRACE_AUTO, NULL, &t, why, sizeof why);
+    while (rc >= 0 && ((rc = trace_next(t, &r)) > 0 || rc == -EBADMSG)) {
+        if (rc < 0)
+            continue;
+        *last_ms = r.t_ms;
+        if (!edges_damaged(r.watts) && pulse_count < sizeof pulses / sizeof pulses[0])
+            pulse_count +=
+                (size_t)place_pulses_push(&state, r.t_ms, r.watts, 60000, &pulses[pulse_count]);
+        rc = 0;
+    }
+    trace_close(t);
+    return rc < 0 ? fail(why) : 0;
+}
+
+/* CSV appliance,start_ms,end_ms of one name. */
+static size_t read_said(const char *path, const char *name, struct place_said *out, size_t room)
+{
+    char line[512], found[PLACE_HOUSE_NAME_BYTES];
+    size_t n = 0;
+    FILE *f = fopen(path, "re");
+    while (f && n < room && fgets(line, sizeof line, f))
+        n += sscanf(line, "%63[^,],%" SCNd64 ",%" SCNd64, found, &out[n].start_ms,
+                    &out[n].end_ms) == 3 &&
+             strcmp(found, name) == 0;
+    if (f)
+        fclose(f);
+    return n;
+}
+
+static int separate_house(const char *model_path, const char *data, const char *out,
+                          const struct place_house *house)
+{
+    struct separate_report report;
+    struct model *model = NULL;
+    char why[256] = "";
+    int rc = model_decode_file(model_path, &model, why, sizeof why);
+    struct separate_order order = {.model = model,
+                                   .paths = &data,
+                                   .path_count = 1,
+                                   .max_gap_ms = 60000,
+                                   .silence_ms = 600000,
+                                   .format = SEPARATE_CSV,
+                                   .events = fopen(out, "we"),
+                                   .house = house};
+    if (rc == 0)
+        rc = order.events ? separate_run(&order, &report, why, sizeof why) : -errno;
+    if (order.events)
+        fclose(order.events);
+    model_free(model);
+    return rc < 0 ? fail(why) : 0;
+}
+
+/* MODEL LEARN_DATA LIST EVENTS TEST_DATA OUT NAME.. */
+static int house(int argc, char **argv)
+{
+    static struct place_house h;
+    static struct place_said said[RUNS], found[RUNS];
+    int64_t last_ms = 0;
+    if (read_pulses(argv[3], &last_ms) != 0)
+        return 2;
+    for (int i = 8; i < argc && h.count < PLACE_HOUSE_NAMES; i++) {
+        struct place_proto *p = &h.protos[h.count];
+        size_t n = read_said(argv[4], argv[i], said, RUNS);
+        size_t k = read_said(argv[5], argv[i], found, RUNS);
+        if (place_proto_learn(argv[i], pulses, pulse_count, said, n, found, k, NULL, last_ms, p) <
+            0)
+            continue;
+        h.count++;
+        fprintf(
+            stderr,
+            "%s: %zu said, %zu found: %s, %.0f W, %d right, %d wrong, %.0f s late, least %d s\n",
+            p->name, n, k, p->pulses ? "pulses" : "runs", (double)p->level_w, p->right, p->wrong,
+            p->early_ms / 1e3, p->least_s);
+    }
+    h.version = 1;
+    return separate_house(argv[2], argv[6], argv[7], &h);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc >= 9 && strcmp(argv[1], "house") == 0)
+        return house(argc, argv);
     if (argc == 9 && strcmp(argv[1], "switches") == 0)
         return switches(argv);
     if (argc == 3 && strcmp(argv[1], "runs") == 0)
