@@ -31,6 +31,34 @@ int folder_sync_parent(const char *path)
     return rc;
 }
 
+static int write_all(int fd, const char *data, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = write(fd, data + done, size - done);
+        if (n < 0 && errno != EINTR)
+            return errno == EFBIG || errno == EDQUOT ? -ENOSPC : -errno;
+        if (n > 0)
+            done += (size_t)n;
+    }
+    return fsync(fd) != 0 ? -errno : 0;
+}
+
+int folder_replace(const char *temporary, const char *path, const void *data, size_t size)
+{
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int rc = fd < 0 ? -errno : write_all(fd, data, size);
+
+    if (fd >= 0 && close(fd) != 0 && rc == 0)
+        rc = -errno;
+    if (rc == 0 && rename(temporary, path) != 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = folder_sync_parent(path);
+    if (rc < 0)
+        unlink(temporary);
+    return rc;
+}
+
 int folder_aside_name(const char *path, const char *label, char *out, size_t out_size)
 {
     char when[32];

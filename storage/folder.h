@@ -11,6 +11,10 @@
 /* fsync of the folder that holds path. 0 or -errno. */
 int folder_sync_parent(const char *path);
 
+/* Gives path new content by way of a temporary file: after 0 it has it even if the power goes,
+ * after an error it has the old. 0 or -errno. */
+int folder_replace(const char *temporary, const char *path, const void *data, size_t size);
+
 /* A name beside path that nothing has yet: path.LABEL-YYYYMMDDTHHMMSSZ, then with -2, -3, ...
  * -ENAMETOOLONG, -EEXIST (99 taken). */
 int folder_aside_name(const char *path, const char *label, char *out, size_t out_size);

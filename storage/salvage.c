@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "storage/salvage_internal.h"
+#include "storage/salvage_overlay.h"
 
 #define BATCH_ROWS 4096   /* per transaction: what a full disk takes back */
 #define ODD 4096          /* rows out of order: a page in a wrong place, or links in a circle */
@@ -256,25 +257,34 @@ static void copy_tables(struct salvage *job)
     }
 }
 
-/* Exclusive: the index of the log is kept in memory, and the file stays as it is. */
-static sqlite3 *open_damaged(const char *path)
+static void close_damaged(sqlite3 *db, struct salvage_overlay *overlay)
 {
+    sqlite3_close(db);
+    salvage_overlay_end(overlay);
+}
+
+/* Exclusive: the index of the log is kept in memory, and the file stays as it is. The pages of the
+ * schema are taken from their copy where there is one. */
+static sqlite3 *open_damaged(const char *path, struct salvage_overlay **overlay)
+{
+    const char *vfs = NULL;
     sqlite3 *db = NULL;
 
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) ==
-            SQLITE_OK &&
+    if (salvage_overlay_begin(path, overlay, &vfs) >= 0 &&
+        sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, vfs) == SQLITE_OK &&
         sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) == SQLITE_OK &&
         run(db, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
                 "PRAGMA writable_schema = ON; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
                 "PRAGMA cache_size = -512; PRAGMA query_only = ON") == SQLITE_OK)
         return db;
-    sqlite3_close(db);
+    close_damaged(db, *overlay);
     return NULL;
 }
 
 int salvage_version(const char *damaged)
 {
-    sqlite3 *db = open_damaged(damaged);
+    struct salvage_overlay *overlay;
+    sqlite3 *db = open_damaged(damaged, &overlay);
     int64_t version = 0;
 
     if (db == NULL)
@@ -287,13 +297,14 @@ int salvage_version(const char *damaged)
         if (version < 1 || version > store_schema_version())
             version = store_schema_version();
     }
-    sqlite3_close(db);
+    close_damaged(db, overlay);
     return (int)version;
 }
 
 int salvage_copy(struct store *to, const char *damaged, struct store_report *report)
 {
-    struct salvage job = {.to = to, .report = report, .from = open_damaged(damaged)};
+    struct salvage_overlay *overlay;
+    struct salvage job = {.to = to, .report = report, .from = open_damaged(damaged, &overlay)};
 
     if (job.from == NULL)
         return 0;
@@ -317,6 +328,6 @@ int salvage_copy(struct store *to, const char *damaged, struct store_report *rep
         if (rc == 0)
             rc = salvage_settle(&job);
     }
-    sqlite3_close(job.from);
+    close_damaged(job.from, overlay);
     return rc;
 }

@@ -146,18 +146,6 @@ out:
     return rc;
 }
 
-static int write_all(int fd, const char *data, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t n = write(fd, data + done, size - done);
-        if (n < 0 && errno != EINTR)
-            return errno == EFBIG || errno == EDQUOT ? -ENOSPC : -errno;
-        if (n > 0)
-            done += (size_t)n;
-    }
-    return fsync(fd) != 0 ? -errno : 0;
-}
-
 /* After 0 the file has the new content even if the power goes; after an error it has the old. */
 static int replace(const struct slots *s, const char *name, const char *data, size_t size,
                    char *why, size_t why_size)
@@ -167,18 +155,9 @@ static int replace(const struct slots *s, const char *name, const char *data, si
     snprintf(temporary_name, sizeof temporary_name, "%s.tmp", name);
     path_of(s, name, path);
     path_of(s, temporary_name, temporary);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    int rc = fd < 0 ? -errno : write_all(fd, data, size);
-    if (fd >= 0 && close(fd) != 0 && rc == 0)
-        rc = -errno;
-    if (rc == 0 && rename(temporary, path) != 0)
-        rc = -errno;
-    if (rc == 0)
-        rc = folder_sync_parent(path);
-    if (rc < 0) {
-        unlink(temporary);
+    int rc = folder_replace(temporary, path, data, size);
+    if (rc < 0)
         explain(why, why_size, rc, "%s: cannot write: %s", path, strerror(-rc));
-    }
     return rc;
 }
 

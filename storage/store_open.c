@@ -11,6 +11,7 @@
 
 #include "storage/folder.h"
 #include "storage/salvage.h"
+#include "storage/schema_copy.h"
 #include "storage/store_internal.h"
 
 #define BUSY_MS 5000
@@ -19,8 +20,8 @@
 #define NAME_MAX_BYTES 4096
 #define PAGE_BYTES 4096
 
-/* The database and what SQLite keeps beside it. */
-static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
+/* The database, what SQLite keeps beside it, and the copy of its schema. */
+static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".schema"};
 #define SUFFIXES (sizeof suffixes / sizeof suffixes[0])
 
 static int64_t wall_clock_ms(void)
@@ -170,8 +171,10 @@ static int examine(struct store *s, struct store_report *report)
         rc = connect_database(s);
     if (rc == 0)
         rc = store_identify(s, &version);
-    if (rc > 0)
+    if (rc > 0) {
+        schema_copy_remove(s->path);
         rc = store_migrate(s, store_schema_version(), report);
+    }
     if (rc == 0)
         rc = store_check(s, suspected || size <= WHOLE_CHECK_BYTES, suspected);
     if (rc == 0 && report->created)
@@ -392,6 +395,8 @@ static int open_first(struct store *s, struct store_report *report)
     }
     if (rc == 0)
         rc = read_report(s, report);
+    if (rc == 0)
+        schema_copy_keep(s); /* a disk that refuses: at the next start */
     if (rc == 0 && flock(s->lock_fd, LOCK_SH) != 0)
         rc = store_refuse(s, -errno, "%s.lock: %s", s->path, strerror(errno));
     return rc;

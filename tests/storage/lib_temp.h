@@ -16,6 +16,9 @@
 int temp_setup(void **state);
 int temp_teardown(void **state);
 
+/* Before the tests, where they are many and small: folders in memory when there is some. */
+void temp_in_memory(void);
+
 /* FOLDER/NAME, in one of eight static buffers. */
 const char *temp_path(void **state, const char *name);
 

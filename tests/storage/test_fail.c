@@ -617,7 +617,6 @@ int main(void)
     const struct CMUnitTest tests[] = {T(allocations_fail), T(files_fail), T(the_disk_is_full),
                                        T(the_disk_is_read_only)};
 
-    if (access("/dev/shm", W_OK) == 0) /* no disk has to be waited for */
-        setenv("TMPDIR", "/dev/shm", 0);
+    temp_in_memory();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

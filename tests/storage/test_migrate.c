@@ -177,6 +177,16 @@ static void check_later(struct store *s, int version)
     assert_int_equal(summaries_put(s, "", 1), -EINVAL);
 }
 
+static void zero_first_page(const char *path)
+{
+    size_t size;
+    char *data = temp_read(path, &size);
+
+    memset(data, 0, 4096);
+    temp_write(path, data, size);
+    free(data);
+}
+
 static void each_version_goes_forward(void **state)
 {
     for (int version = 1; version <= RELEASED; version++) {
@@ -203,6 +213,11 @@ static void each_version_goes_forward(void **state)
         assert_int_equal(store_open(path, &s, &report, why, sizeof why), 0);
         assert_int_equal(report.migrated_from, 0); /* once */
         assert_int_equal(store_check(s, 1, 1), 0);
+        store_close(s);
+        zero_first_page(path);
+        assert_int_equal(store_open(path, &s, &report, why, sizeof why), 0);
+        assert_int_equal(report.replaced, 1);
+        check_history(s); /* its tables begin elsewhere than those of a new file */
         store_close(s);
     }
 }

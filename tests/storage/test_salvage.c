@@ -29,6 +29,11 @@ static const char *database(void **state)
     return path;
 }
 
+static const char *schema_copy(void **state)
+{
+    return temp_path(state, "nilmd.db.schema");
+}
+
 /* The body tells its number, so that one under another number would be noticed. */
 static size_t body_of(uint64_t seq, char body[400])
 {
@@ -162,8 +167,13 @@ static void check_all(void **state, struct tally *t, struct store_report *report
 static void open_suspected(void **state, const void *data, size_t size, struct tally *t,
                            struct store_report *report)
 {
+    size_t copy_size;
+    char *copy = temp_read(schema_copy(state), &copy_size);
+
     remove_all(state);
     temp_write(database(state), data, size);
+    temp_write(schema_copy(state), copy, copy_size);
+    free(copy);
     temp_write(temp_path(state, "nilmd.db.check"), "", 0); /* as a handle leaves it */
     check_all(state, t, report);
 }
@@ -280,7 +290,7 @@ static void an_interrupted_replacement_is_finished(void **state)
     check_all(state, &t, &report);
     assert_int_equal(report.replaced, 1);
     assert_int_equal(t.items, t.waiting);
-    assert_int_equal(temp_count(state, ".corrupt-"), 1);
+    assert_int_equal(temp_count(state, ".corrupt-"), 2); /* and its copy of the schema */
     remove_all(state);
     fill(state);
     assert_int_equal(rename(database(state), name), 0); /* the damaged one is out of the way */
@@ -298,7 +308,7 @@ static void damage(char *data, size_t size, uint64_t *random)
     int count = 1 + (int)(temp_random(random) % 6);
 
     for (int i = 0; i < count; i++) {
-        char *page = data + PAGE * (1 + temp_random(random) % (pages - 1));
+        char *page = data + PAGE * (temp_random(random) % pages);
         size_t at = 512 * (temp_random(random) % 8);
         switch (temp_random(random) % 6) {
         case 0:
@@ -312,7 +322,7 @@ static void damage(char *data, size_t size, uint64_t *random)
                 page[temp_random(random) % PAGE] ^= (char)(1 << temp_random(random) % 8);
             break;
         case 3:
-            memcpy(page, data + PAGE * (1 + temp_random(random) % (pages - 1)), PAGE);
+            memmove(page, data + PAGE * (temp_random(random) % pages), PAGE);
             break;
         case 4:
             for (int k = 0; k < 512; k++)
@@ -323,6 +333,176 @@ static void damage(char *data, size_t size, uint64_t *random)
             break;
         }
     }
+}
+
+/* ---- the first page, which says where all others are ---- */
+
+static void nothing_left(char *data, size_t size)
+{
+    (void)size;
+    memset(data, 0, PAGE);
+}
+
+static void erased(char *data, size_t size)
+{
+    (void)size;
+    memset(data, 0xff, PAGE);
+}
+
+static void garbage(char *data, size_t size)
+{
+    uint64_t random = 99;
+
+    (void)size;
+    for (int i = 0; i < PAGE; i++)
+        data[i] = (char)temp_random(&random);
+}
+
+static void torn_front(char *data, size_t size)
+{
+    (void)size;
+    memset(data, 0, 512);
+}
+
+static void torn_back(char *data, size_t size)
+{
+    (void)size;
+    memset(data + 512, 0, PAGE - 512);
+}
+
+static void header_flipped(char *data, size_t size)
+{
+    (void)size;
+    data[69] ^= 4; /* the number that says whose file it is */
+}
+
+static void another_page(char *data, size_t size)
+{
+    memcpy(data, data + size / PAGE / 2 * PAGE, PAGE);
+}
+
+static void whole_schema(char *data, size_t size)
+{
+    for (size_t page = 0; page < size / PAGE; page++)
+        if (memmem(data + page * PAGE, PAGE, "CREATE TABLE", 12) != NULL)
+            memset(data + page * PAGE, 0, PAGE);
+    memset(data, 0, PAGE);
+}
+
+/* Each alone, and with a log in which the last items are. */
+static void the_first_page(void **state)
+{
+    static const struct {
+        const char *name;
+        void (*damage)(char *data, size_t size);
+    } ways[] = {{"zeroed", nothing_left},
+                {"erased", erased},
+                {"random", garbage},
+                {"first sector zeroed", torn_front},
+                {"all but the first sector zeroed", torn_back},
+                {"a flipped bit", header_flipped},
+                {"another page in its place", another_page},
+                {"all pages of the schema zeroed", whole_schema}};
+    struct store_report report;
+    size_t size;
+
+    fill(state);
+    char *good = temp_read(database(state), &size), *bad = malloc(size);
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct tally t = {0};
+        memcpy(bad, good, size);
+        ways[i].damage(bad, size);
+        open_suspected(state, bad, size, &t, &report);
+        print_message("first page, %s: %llu of %llu items, %llu of %d runs salvaged\n",
+                      ways[i].name, (unsigned long long)t.items, (unsigned long long)t.waiting,
+                      (unsigned long long)t.runs, RUNS);
+        assert_int_equal(report.replaced, 1);
+        assert_int_equal(t.items, t.waiting);
+        assert_int_equal(t.runs, RUNS);
+        assert_int_equal(t.routines + t.progress, 2);
+        assert_int_equal(report.lost_items, 0);
+        assert_int_equal(temp_count(state, "nilmd.db.schema"), 1); /* of the new one */
+    }
+    free(good);
+    free(bad);
+}
+
+/* As a kill leaves it: the newest rows are in the log alone, which is read with the copied page. */
+static void the_first_page_with_a_log(void **state)
+{
+    struct store_report report;
+    struct tally t = {0};
+    size_t size, log_size;
+    int64_t value = 0;
+    char log_name[4300];
+
+    fill(state);
+    snprintf(log_name, sizeof log_name, "%s-wal", database(state));
+    struct store *s = temp_open(state, NULL);
+    assert_int_equal(store_set(s, "answer", 43), 0);
+    char *bad = temp_read(database(state), &size), *log = temp_read(log_name, &log_size);
+    store_close(s);
+    assert_true(log_size > PAGE);
+    memset(bad, 0, PAGE);
+    temp_write(database(state), bad, size);
+    temp_write(log_name, log, log_size);
+    check_all(state, &t, &report);
+    assert_int_equal(report.replaced, 1);
+    assert_int_equal(t.items, t.waiting);
+    s = temp_open(state, NULL);
+    assert_int_equal(store_get(s, "answer", &value), 0);
+    assert_int_equal(value, 43);
+    store_close(s);
+    free(bad);
+    free(log);
+}
+
+/* A copy that is missing or damaged is made again by the next start. */
+static void the_copy_is_mended(void **state)
+{
+    size_t size, again_size;
+
+    fill(state);
+    char *good = temp_read(schema_copy(state), &size), *bad = malloc(size);
+    for (size_t at = 0; at < size; at += 199) {
+        memcpy(bad, good, size);
+        bad[at] ^= 1;
+        temp_write(schema_copy(state), bad, at % 2 == 0 ? size : at);
+        store_close(temp_open(state, NULL));
+        char *again = temp_read(schema_copy(state), &again_size);
+        assert_int_equal(again_size, size);
+        /* but for the counters in page 1's header */
+        assert_memory_equal(again + 12, good + 12, 12);
+        assert_memory_equal(again + 124, good + 124, size - 124);
+        free(again);
+    }
+    unlink(schema_copy(state));
+    store_close(temp_open(state, NULL));
+    assert_int_equal(temp_count(state, ".schema"), 1);
+    free(good);
+    free(bad);
+}
+
+/* Another program's file in our place is no damage of ours. */
+static void a_foreign_file_is_not_salvaged(void **state)
+{
+    struct store_report report;
+    size_t size;
+    sqlite3 *db;
+
+    fill(state);
+    char *copy = temp_read(schema_copy(state), &size);
+    remove_all(state);
+    assert_int_equal(sqlite3_open(database(state), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "CREATE TABLE t (a); PRAGMA application_id = 7", 0, 0, 0),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    temp_write(schema_copy(state), copy, size);
+    struct store *s = temp_open(state, &report);
+    assert_int_equal(report.replaced, 1);
+    assert_int_equal(report.salvaged_items + report.lost_items + report.salvaged_rows, 0);
+    store_close(s);
+    free(copy);
 }
 
 static void random_damage(void **state)
@@ -362,7 +542,13 @@ int main(void)
         T(a_flipped_bit_in_a_run),
         T(the_report_is_kept_until_told),
         T(an_interrupted_replacement_is_finished),
+        T(the_first_page),
+        T(the_first_page_with_a_log),
+        T(the_copy_is_mended),
+        T(a_foreign_file_is_not_salvaged),
         T(random_damage),
     };
+
+    temp_in_memory();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
