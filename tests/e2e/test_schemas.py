@@ -232,8 +232,75 @@ def test_asyncapi():
     print(f"asyncapi.yaml: {len(refs)} references resolve, {len(seen)} topics as in SPEC.md")
 
 
+def source(*path):
+    with open(os.path.join(schema.ROOT, *path), encoding="utf-8") as f:
+        return re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+
+
+def keys_written(path, functions):
+    """Names of the members that these functions of a C file add to a JSON object."""
+    text, keys = source(*path.split("/")), set()
+    for function in functions:
+        body = re.search(r"^[a-z][^;{}\n]*\b%s\([^;{}]*\)\n\{\n(.*?)^\}" % function, text, re.S | re.M)
+        check(body, f"{path} has no function {function}")
+        keys |= set(re.findall(r"\b(?:json_\w+|cJSON_Add\w+|add_\w+)\(\s*\w+,\s*\"([a-z0-9_]+)\"", body[1]))
+        keys |= set(re.findall(r"\\\"([a-z0-9_]+)\\\":", body[1]))
+    return keys
+
+
+def keys_described(node):
+    keys = set(node.get("properties", {}))
+    for value in list(node.get("properties", {}).values()) + ([node["items"]] if "items" in node else []):
+        keys |= keys_described(value)
+    return keys
+
+
+WRITERS = {
+    "event": [("agent/payload.c", ("payload_event", "add_phases", "payload_state"))],
+    "alert": [("agent/payload.c", ("payload_alert",))],
+    "summary": [("agent/summary.c", ("make_body", "add_load", "add_machine"))],
+    "gap": [("storage/outbox_evict.c", ("declare_one",))],
+    "report": [("agent/payload.c", ("payload_report",))],
+    "model": [("agent/payload.c", ("payload_model",))],
+    "status": [("agent/status.c", ("add_all", "add_meters", "describe_meter", "add_appliances", "add_recording", "add_model", "add_outbox", "add_store"))],
+    "reply": [("agent/command.c", ("reply",))],
+}
+
+
+def test_program():
+    """What the program sends and takes is what the schemas and the document say."""
+    envelope = keys_written("agent/payload.c", ("payload_envelope",))
+    check(envelope == {"id", "device", "epoch", "seq", "replay"}, f"the envelope has {envelope}")
+    for name, places in WRITERS.items():
+        written = set().union(*(keys_written(path, functions) for path, functions in places))
+        written |= envelope if name in ("event", "alert", "summary", "gap", "report") else set()
+        described_ = keys_described(schema.load(name))
+        check(written == described_, f"{name}: only in the code {written - described_}, only in the schema {described_ - written}")
+    command = schema.load("command")["properties"]
+    taken = set(re.findall(r'strcmp\(item->string, "(\w+)"\)', source("agent", "command.c")))
+    check(taken == set(command), f"members of commands differ: {taken ^ set(command)}")
+    known = set(re.findall(r'strcmp\(r->command, "(\w+)"\)', source("agent", "command.c")))
+    check(known == set(command["command"]["enum"]), f"commands differ: {known ^ set(command['command']['enum'])}")
+    check(set(WRITERS) | {"command"} == set(schema.NAMES), "a schema without the code that writes it")
+
+    kinds = dict(re.findall(r'\{TOPIC_(\w+), "(\w+)", [01]\}', source("transport", "topic.c")))
+    declared = re.findall(r"\bTOPIC_(\w+)", re.search(r"enum topic_kind \{(.*?)\}", source("transport", "topic.h"), re.S)[1])
+    check(set(declared) == set(kinds) | {"GROUP_PUSH"}, f"kinds of topics: {declared}")
+    addresses = {address.split("/")[-1 if "{" not in address.split("/")[-1] else -2] for address in spec_topics()}
+    check(set(kinds.values()) == addresses, f"topics of the code and the document differ: {set(kinds.values()) ^ addresses}")
+    agent = "".join(source("agent", f) for f in sorted(os.listdir(os.path.join(schema.ROOT, "agent"))) if f.endswith(".c"))
+    used = set(re.findall(r"\bTOPIC_(\w+)", agent)) - {"BYTES", "NAME_BYTES"}
+    check(used == set(declared), f"the agent has no use for, or does not declare: {used ^ set(declared)}")
+    raised = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", re.search(r"^4\.3 .*?^4\.3\.1", source("SPEC.md"), re.S | re.M)[0]))
+    names = {n for n in raised | {"drift"} if f'"{n}"' in agent} - {"time_quality", "alert_id", "limit_w", "limit_day_wh"}
+    text = schema.load("alert")["properties"]["alert"]["description"]
+    check(len(names) == 18 and all(re.search(rf"\b{n}\b", text) for n in names), f"alerts of SPEC 4.3, the code and the schema: {sorted(n for n in names if n not in text)}, {len(names)}")
+    print(f"{len(WRITERS)} payloads, {len(known)} commands, {len(declared)} topics and {len(names)} alerts are those of the code")
+
+
 test_schemas()
 test_conditions()
 test_topics()
 test_asyncapi()
+test_program()
 print(f"{count} checks passed")
