@@ -15,6 +15,7 @@
 
 #include "agent/ctl/cli.h"
 #include "agent/ctl/consume_report.h"
+#include "agent/ctl/show.h"
 #include "storage/consumer.h"
 #include "transport/topic.h"
 
@@ -36,6 +37,7 @@ struct consume {
     uint64_t stored, refused;
     int64_t trim_at;
     int ever_up, up, stop;
+    struct show show;
     char why[384];
 };
 
@@ -230,23 +232,33 @@ static int open_out(struct consume *c)
     return CLI_DONE;
 }
 
+static int prints(const struct consume *c)
+{
+    return c->o->json || c->o->show;
+}
+
 static int print_line(void *context, int64_t position, const struct consumer_item *item)
 {
     struct consume *c = context;
-    char *line = line_of(item, position);
-    if (!line)
-        return -ENOMEM;
-    puts(line);
+    struct topic_parts topic;
+    cJSON *payload = c->o->json ? NULL : cJSON_Parse(item->payload);
+    char *line = c->o->json ? line_of(item, position) : NULL;
+    const int good = line || payload;
+    if (line)
+        puts(line);
+    else if (payload && topic_parse(item->topic, c->session->settings.base, &topic) == 0)
+        show_item(&c->show, &topic, payload);
     free(line);
-    c->printed = position;
-    return 0;
+    cJSON_Delete(payload);
+    c->printed = good ? position : c->printed;
+    return good ? 0 : -ENOMEM;
 }
 
 /* Lines for a pipe come once as long as nobody kills us: what was printed is noted with the next
  * commit, so a kill repeats lines and never loses one. */
 static void print_new(struct consume *c)
 {
-    if (!c->o->json)
+    if (!prints(c))
         return;
     (void)consumer_items(c->store, c->printed, print_line, c);
     fflush(stdout);
@@ -283,7 +295,7 @@ static int begin(struct consume *c)
 static int finish(struct consume *c, struct output *out)
 {
     int rc = append_out(c, out);
-    if (rc == 0 && c->o->json)
+    if (rc == 0 && prints(c))
         rc = keep_numbers(c, "printed", c->printed, 0);
     if (rc == 0 && c->o->keep_days > 0 && cli_mono_ms() >= c->trim_at) {
         rc = consumer_trim(c->store, cli_now_ms() - c->o->keep_days * DAY_MS);
@@ -314,7 +326,7 @@ static void commit(struct consume *c)
 /* A link_next that found nothing: notes what was printed since the last commit. */
 static void rest(struct consume *c)
 {
-    if (!c->o->json || c->printed == c->printed_kept || consumer_begin(c->store) != 0)
+    if (!prints(c) || c->printed == c->printed_kept || consumer_begin(c->store) != 0)
         return;
     if (keep_numbers(c, "printed", c->printed, 0) == 0 && consumer_commit(c->store) == 0)
         c->printed_kept = c->printed;
@@ -371,8 +383,7 @@ static void open_link(struct consume *c)
 static void came_up(struct consume *c, const struct link_event *e)
 {
     int64_t known = 0, unused;
-    fprintf(stderr, "nilmctl watch: connected to %s:%u (%s)\n", c->session->settings.broker_host,
-            c->session->settings.broker_port, e->text);
+    session_tell(c->session, e);
     c->up = c->ever_up = 1;
     *c->why = '\0';
     commit(c); /* of the session before; its receipts are void, the messages come again */
@@ -487,7 +498,10 @@ int consume_run(struct session *session, const struct consume_options *o)
     if (code == CLI_DONE) {
         session_catch_signals();
         signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is a full disk, not the end */
-        print_new(c);             /* committed before, and perhaps not printed */
+        c->show.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+        if (o->show && !o->json)
+            show_heading(&c->show);
+        print_new(c); /* committed before, and perhaps not printed */
         open_link(c);
         code = c->stop ? CLI_FAILED : loop(c);
         if (!o->json && c->ever_up)

@@ -10,7 +10,7 @@
 struct consume_options {
     const char *store, *out, *client_id, *device;   /* out, client_id, device may be NULL */
     int64_t keep_days, expiry_days, count, seconds; /* 0: for ever (keep, count, seconds) */
-    int json;
+    int json, show; /* on standard output: lines of JSON, or as watch shows them */
 };
 
 /* Runs until it is interrupted, or count or seconds are reached. session is prepared and not open.

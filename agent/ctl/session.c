@@ -107,6 +107,12 @@ int session_open(struct session *s, size_t max_message, int connect_timeout_s, c
     return link_create(&config, &s->link, why, why_size);
 }
 
+void session_tell(const struct session *s, const struct link_event *e)
+{
+    const struct link_broker b = broker_at(&s->settings, e->broker);
+    fprintf(stderr, "nilmctl watch: connected to %s:%u (%s)\n", b.host, (unsigned)b.port, e->text);
+}
+
 void session_close(struct session *s)
 {
     if (s->link)

@@ -45,6 +45,8 @@ int session_settings(struct session *s, const struct config *c, char *why, size_
 /* Makes the link. max_message as in link.h. 0 or -errno with why. */
 int session_open(struct session *s, size_t max_message, int connect_timeout_s, char *why, size_t why_size);
 void session_close(struct session *s);
+/* "nilmctl watch: connected to ..." on standard error; e: LINK_UP. Of several brokers the one that it is. */
+void session_tell(const struct session *s, const struct link_event *e);
 
 /* SIGINT and SIGTERM make session_stopped true; they interrupt nothing, so waits should be short. */
 void session_catch_signals(void);

@@ -88,8 +88,7 @@ static void on_event(struct watch *w, const struct link_event *e)
     switch (e->type) {
     case LINK_UP:
         w->up = w->ever_up = 1;
-        fprintf(stderr, "nilmctl watch: connected to %s:%u (%s)\n", w->session.settings.broker_host,
-                w->session.settings.broker_port, e->text);
+        session_tell(&w->session, e);
         break;
     case LINK_DOWN:
         w->downs += w->up ? 1 : 0;
@@ -253,8 +252,9 @@ static int check_options(const struct consume_options *c, int exactly_once, int 
     if ((exactly_once || report) != (c->store != NULL))
         return cli_fail(CLI_USAGE, "watch",
                         "--store FILE belongs to --exactly-once or to --report, and they to it");
-    if (!exactly_once && (c->out || c->client_id))
-        return cli_fail(CLI_USAGE, "watch", "--out and --client-id belong to --exactly-once");
+    if (!exactly_once && (c->out || c->client_id || c->show))
+        return cli_fail(CLI_USAGE, "watch",
+                        "--out, --show and --client-id belong to --exactly-once");
     if (c->client_id &&
         (!*c->client_id || strlen(c->client_id) >= sizeof((struct session *)0)->client_id))
         return cli_fail(CLI_USAGE, "watch", "--client-id: expected 1 to 63 bytes");
@@ -274,12 +274,13 @@ int ctl_watch(int argc, char **argv)
         SESSION_OPTIONS(o),
         {"device", CLI_TEXT, &c.device, "NAME", "of this gateway only", 0, 0},
         {"topic", CLI_TEXT, &filter, "FILTER",
-         "this topic filter instead of events, alerts, gaps, reports", 0, 0},
+         "this topic filter instead of events, alerts, summaries, gaps, reports", 0, 0},
         {"exactly-once", CLI_FLAG, &exactly_once, NULL,
          "keep each numbered message once in --store, over restarts of either side", 0, 0},
         {"store", CLI_TEXT, &c.store, "FILE", "the consumer's database (SQLite)", 0, 0},
         {"out", CLI_TEXT, &c.out, "FILE", "append each message once to this file, a line each", 0,
          0},
+        {"show", CLI_FLAG, &c.show, NULL, "with --exactly-once: show each message once, too", 0, 0},
         {"client-id", CLI_TEXT, &c.client_id, "ID",
          "of the session on the broker; else made with the store and kept in it", 0, 0},
         {"expiry", CLI_NUMBER, &c.expiry_days, "DAYS",

@@ -7,7 +7,7 @@ import signal
 import time
 
 import schema
-from harness import Broker, Pki, Subscriber, World, check, done, sequence_report, wait_for
+from harness import NILMCTL, Broker, Pki, Subscriber, World, check, done, free_port, run, sequence_report, wait_for
 
 
 def link(agent):
@@ -109,6 +109,10 @@ with World() as w:
     meters = {"fridge": {"type": "sim", "appliance": "refrigerator", "speed": 4000, "days": 400}}
     agent = w.agent("gw", meters, "[broker]\nfail_back = 5s", port=[w.broker.port, second.port])
     agent.start()
+    cert, key = w.pki.issue("operator")
+    watch = run(NILMCTL, "watch", "--broker", f"mqtts://127.0.0.1:{free_port()} mqtts://127.0.0.1:{second.port}", "--ca", w.pki.ca, "--cert", cert, "--key", key,
+                "--topic", "$SYS/broker/version", "--count", "1", "--seconds", "20")
+    check(watch.returncode == 0 and f"connected to 127.0.0.1:{second.port} " in watch.stderr, f"nilmctl watch goes on to the second broker, and says so: {watch.stderr.strip()}")
     fail_over(w, second, agent, meters)
     reload(w, second, agent, both)
     expiry(w, agent, both)
