@@ -181,6 +181,47 @@ def expired(world, sub, clock):
     live.stop()
 
 
+def midnight(world, sub, clock):
+    """Days of a live meter, by the clock and the zone: one that ends while the agent runs, and one while it is off."""
+    begin = int(time.time()) // 3600 * 3600 + 7200  # a full hour is midnight in a zone that is made for this
+    zones = os.path.join(world.folder, "zones")
+    os.makedirs(zones)
+    with open(os.path.join(zones, "Here"), "wb") as f:  # RFC 8536, version 1: one type of local time
+        f.write(struct.pack(">4sc15x6l", b"TZif", b"\0", 0, 0, 0, 0, 1, 5) + struct.pack(">lBB5s", (43200 - begin) % 86400 - 43200, 0, 0, b"HERE\0"))
+    live = Live(world, "days", clock, "[device]\ntimezone = Here\n[report]\ndaily_summary = yes")
+    clock.environment["TZDIR"] = zones
+
+    def told():
+        return {s["seq"]: s for s in sub.items("summary") if s["device"] == "days"}
+
+    clock.set(begin - time.time() - 12)
+    live.start()
+    live.feed(0, 1)
+    live.feed(3600, 4)
+    live.feed(0, 4)
+    check(not told(), "before midnight nothing is told")
+    live.feed(5000, 6)  # over midnight
+    live.feed(0, 3)
+    check(not told() and len(events(sub, "days")) >= 4, "nor right behind it: what the meter says of the day is not known yet")
+    clock.set(begin - time.time() + 2000)  # half an hour on
+    got = wait_for(told, 15)
+    day = list(got.values())[0] if check(len(got) == 1, "then the day is told") else {}
+    check(day.get("to") == begin * 1000 and day["from"] == (begin - 86400) * 1000, "from midnight to midnight of the zone")
+    check(day and 8 <= day["seen"] <= 14 and [a["runs"] for a in day["appliances"]] == [1], f"with the run that ended on it, of {day.get('seen')} s: {day.get('appliances')}")
+    check(day and day["time_quality"] == "clock" and abs(day["appliances"][0]["run_time"] - 4) < 1.6, "as clock")
+    live.feed(100, 2)
+    live.agent.kill()  # and is off until the morning after
+    clock.set(begin - time.time() + 86400 + 20000)
+    live.start()
+    got = wait_for(lambda: len(told()) == 2 and told(), 20)
+    check(got and sorted(s["from"] for s in got.values()) == [(begin - 86400) * 1000, begin * 1000], "a day whose end was missed is told at the start, before any reading")
+    day = max(got.values(), key=lambda s: s["from"]) if got else {}
+    check(day and [a["runs"] for a in day["appliances"]] == [1] and day["appliances"][0]["energy"] > 5, f"with the run over midnight: {day.get('appliances')}")
+    live.feed(0, 3)
+    check(len(told()) == 2, "and none twice")
+    live.stop()
+
+
 def alone(scenario):
     """Each has a broker and a clock of its own, so that they can run side by side."""
     with World() as world:
@@ -188,6 +229,6 @@ def alone(scenario):
 
 
 with ThreadPoolExecutor() as pool:
-    for result in [pool.submit(alone, s) for s in (ntp_late, restart_unset, never_set, expired)]:
+    for result in [pool.submit(alone, s) for s in (ntp_late, restart_unset, never_set, expired, midnight)]:
         result.result()
 done()
