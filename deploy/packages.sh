@@ -7,7 +7,7 @@ run=(libpaho-mqtt1.3 libmbedtls14 libsqlite3-0 libcjson1 libinih1)
 build=(gcc cmake ninja-build pkg-config libc6-dev libpaho-mqtt-dev libmbedtls-dev libsqlite3-dev libcjson-dev
     libinih-dev libopenblas-dev libprotobuf-c-dev protobuf-c-compiler)
 demo=(mosquitto mosquitto-clients openssl ca-certificates)
-test=("${demo[@]}" libcmocka-dev python3 python3-jsonschema python3-yaml python3-paho-mqtt procps)
+test=("${demo[@]}" libcmocka-dev python3 python3-jsonschema python3-yaml python3-paho-mqtt procps e2fsprogs btrfs-progs)
 ci=(clang libclang-rt-14-dev git)
 cross=(gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf libc6-dev-arm64-cross libc6-dev-armhf-cross cmake ninja-build pkg-config)
 emulate=(qemu-user)

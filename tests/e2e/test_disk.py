@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import World, check, done, sequence_report, skip, wait_for  # noqa: E402
+from harness import Subscriber, World, check, done, sequence_report, skip, wait_for  # noqa: E402
 import json  # noqa: E402
 
 INSIDE = "inside"
@@ -67,7 +67,7 @@ def all_came(world, agent, subscriber, runs):
     return wait_for(look, 25, 0.3)
 
 
-def full_disk(world, agent, subscriber, feed):
+def full_disk(world, agent, subscriber, feed, fill=fill):
     feed.run(5)
     check(all_came(world, agent, subscriber, feed.runs), "events arrive while there is room")
     check(status(agent)["store"] == {"state": "ok", "waiting": 0, "lost": 0}, "status: the store is ok")
@@ -129,7 +129,7 @@ def main():
         agent = world.agent("gw", {"m": {"type": "stdin", "min_off": "10s"}}, extra=f"[outbox]\ndrain_rate = {RATE}")
         os.makedirs(agent.data)
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=700", "none", agent.data], check=True)
-        subscriber = world_subscriber(world)
+        subscriber = Subscriber(world)
         feed = Feed(agent)
         wait_for(lambda: status(agent), 15, 0.2)
         full_disk(world, agent, subscriber, feed)
@@ -142,9 +142,5 @@ def main():
     done()
 
 
-def world_subscriber(world):
-    from harness import Subscriber
-    return Subscriber(world)
-
-
-main()
+if __name__ == "__main__":
+    main()

@@ -531,11 +531,11 @@ static void check(const struct operation *o, struct life *l, const char *what)
 
 /* ---- the i-th fails ---- */
 
-enum what { ALLOCATION, FILES_EIO, FILES_ENOSPC, FILES_EROFS };
+enum what { ALLOCATION, FILES_EIO, FILES_ENOSPC, FILES_EROFS, FILES_EDQUOT };
 
 static void arm(enum what what, int64_t at, int lasting)
 {
-    static const int errors[] = {0, EIO, ENOSPC, EROFS};
+    static const int errors[] = {0, EIO, ENOSPC, EROFS, EDQUOT};
 
     if (what == ALLOCATION)
         fault_allocations(at, lasting);
@@ -611,11 +611,16 @@ static void the_disk_is_read_only(void **state)
     fail_everywhere(state, FILES_EROFS, "likewise (EROFS)");
 }
 
+static void the_quota_is_used_up(void **state)
+{
+    fail_everywhere(state, FILES_EDQUOT, "likewise (EDQUOT)");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
     const struct CMUnitTest tests[] = {T(allocations_fail), T(files_fail), T(the_disk_is_full),
-                                       T(the_disk_is_read_only)};
+                                       T(the_disk_is_read_only), T(the_quota_is_used_up)};
 
     temp_in_memory();
     return cmocka_run_group_tests(tests, NULL, NULL);
