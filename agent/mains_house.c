@@ -24,7 +24,7 @@ static int find_class(const struct mains *m, const char *name)
 void mains_house_apply(struct mains *m)
 {
     m->world.early_ms = m->early_ms;
-    m->world.elsewhere = 0;
+    m->world.elsewhere = m->world.silent = 0;
     memset(m->early_ms, 0, sizeof(m->early_ms));
     for (int c = 0; c < m->classes; c++)
         m->rules[c] = mains_rules_find(mains_model(m)->labels[c]);
@@ -34,8 +34,9 @@ void mains_house_apply(struct mains *m)
         const int c = find_class(m, p->name);
         if (c < 0)
             continue;
-        if (p->pulses) {
+        if (p->pulses || p->scores) {
             m->world.elsewhere = (uint16_t)(m->world.elsewhere | 1u << c);
+            m->world.silent = (uint16_t)(m->world.silent | (unsigned)!p->pulses << c);
             continue;
         }
         m->local[c] = *m->rules[c];
@@ -59,17 +60,34 @@ int mains_set_house(struct mains *m, const struct place_house *house)
     return 0;
 }
 
-/* Steps of its power within the run are its own. */
-static void claim_edges(struct mains *m, const struct place_named *n, int class)
+/* Free steps of that power in a stretch belong to it. */
+static void claim_steps(struct mains *m, int64_t from_ms, int64_t to_ms, float watts, int8_t claim)
 {
     struct mains_ring *r = &m->saved.ring;
     for (int i = 0; i < r->count; i++) {
         struct mains_edge *e = &r->edges[i];
         int64_t t = mains_ring_time(r, i);
-        if (e->claim == MAINS_FREE && t >= n->start_ms - EDGE_NEAR_MS &&
-            t <= n->end_ms + EDGE_NEAR_MS &&
-            fabsf(fabsf(e->step_w) - n->watts) <= EDGE_SAME * n->watts)
-            e->claim = (int8_t)(class < 0 ? MAINS_TOLD : class);
+        if (e->claim == MAINS_FREE && t >= from_ms - EDGE_NEAR_MS && t <= to_ms + EDGE_NEAR_MS &&
+            fabsf(fabsf(e->step_w) - watts) <= EDGE_SAME * watts)
+            e->claim = claim;
+    }
+}
+
+/* By the meter's own count of time. */
+static int64_t own_time(const struct mains *m, int64_t wall_ms)
+{
+    return wall_ms - m->saved.offset_ms;
+}
+
+static void claim(struct mains *m, const struct place_named *n, int class)
+{
+    const int8_t whose = (int8_t)(class < 0 ? MAINS_TOLD : class);
+    if (!n->count)
+        claim_steps(m, own_time(m, n->start_ms), own_time(m, n->end_ms), n->watts, whose);
+    for (int i = 0; i < n->count; i++) {
+        const struct place_pulse *p = &n->of[i];
+        claim_steps(m, own_time(m, p->start_ms), own_time(m, p->start_ms), p->watts, whose);
+        claim_steps(m, own_time(m, p->end_ms), own_time(m, p->end_ms), p->watts, whose);
     }
 }
 
@@ -80,27 +98,29 @@ void mains_house_reading(struct mains *m, int64_t t_ms, float watts)
     struct place_watch *w = m->watch;
     /* What was known when the last frame was booked, and passed by the books, was told then. */
     const int64_t booked_ms = m->saved.frame_ms + ((int64_t)m->lag + 1) * m->window.grid.period_ms;
-    if (!place_watch_reading(w, m->house, t_ms, watts, m->config.max_gap_ms) ||
-        t_ms > m->prime_ms || t_ms > booked_ms)
+    const int known = t_ms <= m->prime_ms && t_ms <= booked_ms;
+    if (!place_watch_reading(w, m->house, t_ms + m->saved.offset_ms, watts, m->config.max_gap_ms))
         return;
     for (int i = 0; i < w->named_count; i++)
-        if (w->named[i].end_ms <= m->saved.runs.cell_ms)
+        if ((known || w->named[i].earlier) &&
+            own_time(m, w->named[i].end_ms) <= m->saved.runs.cell_ms)
             place_watch_take(w, i--);
 }
 
 static void tell(struct mains *m, const struct place_named *n, int class)
 {
-    struct mains_run run = {.start_ms = n->start_ms,
-                            .off_ms = n->end_ms,
-                            .told_ms = n->end_ms,
+    const int64_t start_ms = own_time(m, n->start_ms), end_ms = own_time(m, n->end_ms);
+    struct mains_run run = {.start_ms = start_ms,
+                            .off_ms = end_ms,
+                            .told_ms = end_ms,
                             .level_w = n->watts,
                             .step_w = n->watts,
                             .peak_w = n->watts,
                             .confidence = (float)n->sure,
                             .energy_wh = n->energy_wh,
                             .phase = MAINS_PAUSE};
-    const struct mains_load load = {.start_ms = n->start_ms,
-                                    .end_ms = n->end_ms,
+    const struct mains_load load = {.start_ms = start_ms,
+                                    .end_ms = end_ms,
                                     .up_w = n->watts,
                                     .down_w = n->watts,
                                     .name = m->house->protos[n->proto].name};
@@ -110,8 +130,8 @@ static void tell(struct mains *m, const struct place_named *n, int class)
     }
     run.energy_wh = books_claim(&m->saved.runs.books, n->energy_wh);
     books_settle(&m->saved.runs.books, class, run.energy_wh);
-    m->world.tell.run(m, EVENT_ON, class, &run, n->end_ms, "");
-    m->world.tell.run(m, EVENT_OFF, class, &run, n->end_ms, "off");
+    m->world.tell.run(m, EVENT_ON, class, &run, end_ms, "");
+    m->world.tell.run(m, EVENT_OFF, class, &run, end_ms, "off");
 }
 
 void mains_house_tell(struct mains *m)
@@ -119,13 +139,15 @@ void mains_house_tell(struct mains *m)
     for (int i = 0; m->house && i < m->watch->named_count; i++) {
         struct place_named *n = &m->watch->named[i];
         const int class = find_class(m, m->house->protos[n->proto].name);
-        if (!n->claimed) {
-            n->claimed = 1;
-            claim_edges(m, n, class);
+        if (n->claimed <= n->count) {
+            n->claimed = n->count + 1; /* anew when there is one more */
+            claim(m, n, class);
         }
-        if (n->end_ms > m->saved.runs.cell_ms)
+        if (own_time(m, n->end_ms) > m->saved.runs.cell_ms)
             continue;
-        tell(m, n, class);
+        /* the network's run of before the lesson is still there */
+        if (class < 0 || !m->saved.runs.runs[class].told_ms)
+            tell(m, n, class);
         place_watch_take(m->watch, i--);
     }
 }

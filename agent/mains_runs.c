@@ -64,7 +64,7 @@ static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, 
     const struct mains_rule *rule = w->rules[c];
     int64_t slack = (int64_t)rule->slack_s * 1000;
     float cost;
-    if (w->elsewhere >> c & 1)
+    if ((w->elsewhere & ~w->silent) >> c & 1)
         return;
     int pair,
         i = mains_ring_best(w->edges, rule, 1, near_ms - slack, near_ms + slack, near_ms, 0, &cost);
@@ -147,6 +147,8 @@ static void tell(const struct mains_world *w, int c, struct mains_run *run, int6
 {
     const struct mains_rule *rule = w->rules[c];
     int64_t until = run->phase == MAINS_PAUSE ? run->off_ms : now_ms;
+    if (w->silent >> c & 1)
+        return;
     if (!run->told_ms) {
         if (until - run->start_ms < (int64_t)rule->run_s * 1000 || run->peak_w < rule->peak_w)
             return;

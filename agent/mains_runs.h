@@ -73,6 +73,7 @@ struct mains_world {                       /* what the runs look at */
     const struct mains_decode *decode;
     const int32_t *early_ms; /* [classes]: so much before it is found a run begins; NULL: nothing */
     uint16_t elsewhere;      /* classes whose runs a person's prototypes find, a bit each */
+    uint16_t silent;         /* of these, those that are followed for the books, but not told */
     struct mains_tell tell;
     /* The sum in the cell that begins at t_ms; negative: not known. */
     float (*watts)(void *context, int64_t t_ms);

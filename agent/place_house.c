@@ -50,6 +50,8 @@ static void join(struct place_group *g, const struct place_pulse *p, int full)
 /* 1: of the height; -1: may be one, seen in part; 0: neither. */
 static int height(float level_w, const struct place_pulse *p)
 {
+    if (p->end_ms - p->start_ms > PLACE_GROUP_MOST_MS)
+        return 0;
     if (fabsf(logf(p->watts / level_w)) < LEVEL_NEAR)
         return 1;
     return p->end_ms - p->start_ms <= SHORT_MS && p->watts < level_w &&
@@ -86,7 +88,7 @@ int place_group_push(struct place_group *g, float level_w, const struct place_pu
 
 int place_group_over(const struct place_group *g, int64_t t_ms)
 {
-    return g->pulses && t_ms - g->end_ms > GAP_MS + PLACE_PULSE_MOST_MS;
+    return g->pulses && t_ms - g->end_ms > GAP_MS + PLACE_GROUP_MOST_MS;
 }
 
 /* No pulse that has begun can still join it. */
@@ -96,7 +98,7 @@ static int is_over(const struct place_group *g, const struct place_pulses *p, in
         return 0;
     for (int i = 0; i < p->count; i++)
         if (p->rises[i].t_ms - g->end_ms <= GAP_MS &&
-            t_ms - p->rises[i].t_ms <= PLACE_PULSE_MOST_MS)
+            t_ms - p->rises[i].t_ms <= PLACE_GROUP_MOST_MS)
             return 0;
     return 1;
 }
@@ -156,10 +158,21 @@ static int trait_sound(const struct place_trait *t)
            t->hour >= 0 && t->hour <= 24;
 }
 
+static int score_sound(const struct place_score *s)
+{
+    int sound = s->count >= 1 && s->count <= PLACE_HOUSE_NOTES && s->duration_s > 0 &&
+                s->duration_s < 86400;
+    for (int i = 0; sound && i < s->count; i++)
+        sound = fabsf(s->notes[i].offset_s) < 86400 && s->notes[i].length_s > 0 &&
+                s->notes[i].length_s < 86400 && s->notes[i].watts > 0 && s->notes[i].watts < 1e6f;
+    return sound;
+}
+
 int place_proto_check(const struct place_proto *p)
 {
     int sound = memchr(p->name, 0, sizeof p->name) != NULL && p->name[0] != '\0' && p->right >= 0 &&
-                p->right <= PLACE_HOUSE_RIGHT && p->wrong >= 0 && p->wrong <= PLACE_HOUSE_WRONG &&
+                p->right <= PLACE_HOUSE_RIGHT && p->scores >= 0 &&
+                p->scores <= PLACE_HOUSE_SCORES && p->wrong >= 0 && p->wrong <= PLACE_HOUSE_WRONG &&
                 isfinite(p->weight) && p->weight >= 0 && (p->pulses == 0 || p->pulses == 1) &&
                 p->early_ms > -86400000 && p->early_ms < 86400000 && p->least_s >= 0 &&
                 p->least_s < 86400 &&
@@ -168,6 +181,8 @@ int place_proto_check(const struct place_proto *p)
         sound = trait_sound(&p->rights[i]);
     for (int i = 0; sound && i < p->wrong; i++)
         sound = trait_sound(&p->wrongs[i]);
+    for (int i = 0; sound && i < p->scores; i++)
+        sound = score_sound(&p->score[i]);
     return sound ? 0 : -EBADMSG;
 }
 
@@ -193,17 +208,66 @@ static int finish(struct place_watch *w, const struct place_house *h, int i,
     return 1;
 }
 
+/* A program that this heating is part of: found, or known better than before. */
+static int take_program(struct place_watch *w, int i, const struct place_named *run)
+{
+    for (int k = 0; k < w->named_count; k++) {
+        struct place_named *n = &w->named[k];
+        if (n->proto != i || n->end_ms <= run->start_ms || run->end_ms <= n->start_ms)
+            continue;
+        if (run->count < n->count || (run->count == n->count && run->sure < n->sure))
+            return 0;
+        const int32_t earlier = n->earlier;
+        *n = *run;
+        n->earlier = earlier;
+        return 0;
+    }
+    if (w->named_count == PLACE_HOUSE_QUEUE)
+        place_watch_take(w, 0);
+    w->named[w->named_count++] = *run;
+    return 1;
+}
+
+static int take_heating(struct place_watch *w, const struct place_house *h,
+                        const struct place_pulse *p, int earlier)
+{
+    int found = 0;
+    for (int i = 0; i < w->long_count; i++)
+        if (w->heated[i].start_ms == p->start_ms && w->heated[i].end_ms == p->end_ms)
+            return 0; /* read again */
+    if (w->long_count == PLACE_HOUSE_LONG)
+        memmove(w->heated, w->heated + 1, (size_t)--w->long_count * sizeof w->heated[0]);
+    w->heated[w->long_count++] = *p;
+    for (int i = 0; i < h->count; i++) {
+        struct place_named run;
+        if (!h->protos[i].scores ||
+            !place_scores_match(&h->protos[i], w->heated, (size_t)w->long_count,
+                                (size_t)w->long_count - 1, &run))
+            continue;
+        run.proto = i;
+        run.earlier = earlier;
+        found |= take_program(w, i, &run);
+    }
+    return found;
+}
+
+static int begin(struct place_watch *w, const struct place_house *h)
+{
+    int found = 0;
+    memset(w->groups, 0, sizeof w->groups);
+    w->named_count = w->long_count = 0;
+    w->version = h->version;
+    for (int i = 0; i < h->earlier_count; i++)
+        found |= take_heating(w, h, &h->earlier[i], 1);
+    return found;
+}
+
 int place_watch_reading(struct place_watch *w, const struct place_house *h, int64_t t_ms,
                         float watts, int64_t max_gap_ms)
 {
     struct place_pulse pulse;
     struct place_group done;
-    int found = 0;
-    if (w->version != h->version) {
-        memset(w->groups, 0, sizeof w->groups);
-        w->named_count = 0;
-        w->version = h->version;
-    }
+    int found = w->version != h->version ? begin(w, h) : 0;
     int ended = place_pulses_push(&w->pulses, t_ms, watts, max_gap_ms, &pulse);
     for (int i = 0; i < h->count; i++) {
         struct place_group *g = &w->groups[i];
@@ -219,6 +283,8 @@ int place_watch_reading(struct place_watch *w, const struct place_house *h, int6
     }
     if (ended)
         place_recent_add(w->recent, &w->recent_count, &pulse);
+    if (ended && place_is_heating(&pulse))
+        found |= take_heating(w, h, &pulse, 0);
     return found;
 }
 

@@ -5,9 +5,10 @@
  * they are, how long, how many close together, at what hour. The list says which groups of pulses
  * of that height were it; all others of that week were not, and count as much: a group is called by
  * the name when the kernel density of those that were it outweighs that of the others (Parzen,
- * Ann. Math. Stat. 33, 1962). A longer one (dishwasher) is found by the network; the list says how
- * late it is told in this house, and how short it never is. Structures hold no
- * pointers and may be kept as bytes. One thread.
+ * Ann. Math. Stat. 33, 1962). A program (dishwasher) heats for so long at such times after its
+ * start: where the runs of the list agree on that, it is known by this score. All others are found
+ * by the network; the list says how late they are told in this house, and how short they never are.
+ * Structures hold no pointers and may be kept as bytes. One thread.
  */
 #ifndef AGENT_PLACE_HOUSE_H
 #define AGENT_PLACE_HOUSE_H
@@ -21,6 +22,9 @@
 #define PLACE_HOUSE_NAME_BYTES 64
 #define PLACE_HOUSE_RIGHT 32 /* groups that were it, at most */
 #define PLACE_HOUSE_WRONG 64 /* and that were not: those that are most like it */
+#define PLACE_HOUSE_SCORES 8 /* runs whose heating is kept */
+#define PLACE_HOUSE_NOTES 6  /* heatings of a run */
+#define PLACE_HOUSE_LONG 32  /* heatings that are remembered */
 #define PLACE_HOUSE_QUEUE 16
 #define PLACE_HOUSE_RECENT 8
 #define PLACE_HOUSE_LEAST 2 /* runs to learn from */
@@ -31,22 +35,36 @@ struct place_trait { /* of a group of pulses; logarithms but for the last two */
     float hour; /* of the day, UTC */
 };
 
+struct place_note { /* of a program: it heats */
+    float offset_s, length_s, watts;
+};
+
+struct place_score { /* of one run */
+    int32_t count;
+    float duration_s;
+    struct place_note notes[PLACE_HOUSE_NOTES];
+};
+
 struct place_proto {
     char name[PLACE_HOUSE_NAME_BYTES];
     int64_t since_ms; /* runs from then on were told with early_ms */
-    int32_t pulses;   /* 1: found by its pulses alone; 0: by the network, with the bounds below */
+    int32_t pulses;   /* 1: found by its pulses alone */
+    int32_t scores;   /* above 0: found by its heating alone; else by the network, with bounds */
     int32_t right, wrong;
     int32_t early_ms; /* what is found begins so much after what a person says */
     int32_t least_s;  /* shorter runs are none; 0: as everywhere */
     float level_w;    /* of pulses */
     float weight;     /* groups that were it, for each that is kept */
     struct place_trait rights[PLACE_HOUSE_RIGHT], wrongs[PLACE_HOUSE_WRONG];
+    struct place_score score[PLACE_HOUSE_SCORES];
 };
 
 struct place_house {
     int32_t count;
     uint32_t version; /* changes with the content */
     struct place_proto protos[PLACE_HOUSE_NAMES];
+    struct place_pulse earlier[PLACE_HOUSE_LONG]; /* heatings of an earlier life, the last ones */
+    int32_t earlier_count;
 };
 
 /* Whether bytes that were read back can be one: 0 or -EBADMSG. */
@@ -91,16 +109,19 @@ struct place_named {
     double energy_wh, sure;
     float watts;
     int32_t proto;
+    int32_t earlier; /* 1: by heatings of an earlier life */
     int32_t claimed; /* the caller's */
-    int32_t pad;
+    int32_t count;   /* of a program: heatings */
+    struct place_pulse of[PLACE_HOUSE_NOTES];
 };
 
 /* Finds the runs of a house's prototypes. All zero: to begin with; also when the house changes. */
 struct place_watch {
     uint32_t version;
-    int32_t recent_count, named_count, pad;
+    int32_t recent_count, named_count, long_count;
     struct place_pulses pulses;
     struct place_pulse recent[PLACE_HOUSE_RECENT]; /* short ones, the oldest first */
+    struct place_pulse heated[PLACE_HOUSE_LONG];   /* the oldest first */
     struct place_group groups[PLACE_HOUSE_NAMES];
     struct place_named named[PLACE_HOUSE_QUEUE]; /* the caller takes them away */
 };
@@ -108,6 +129,9 @@ struct place_watch {
 /* One reading. 1: named[] has grown. */
 int place_watch_reading(struct place_watch *w, const struct place_house *h, int64_t t_ms,
                         float watts, int64_t max_gap_ms);
+
+/* Whether a pulse is long and strong enough to be a heating of a program. */
+int place_is_heating(const struct place_pulse *p);
 
 /* Takes named[i] away. */
 void place_watch_take(struct place_watch *w, int i);

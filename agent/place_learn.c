@@ -13,6 +13,7 @@
 #define LEVEL_SAME 0.12f     /* logarithm: the same height */
 #define LEVEL_FIRST 5.5f     /* of heights that are tried: 245 W ... */
 #define LEVEL_LAST 9.5f      /* ... 13 kW */
+#define LEVEL_ROUNDS 3       /* of moving to the middle of those that have it */
 #define LEVEL_STEP 0.01f     /* by 1 % */
 #define OTHERS 0.05          /* a pulse of that height at another time speaks so much against it */
 #define MOST_EARLY_MS 60000  /* of pulses */
@@ -139,12 +140,33 @@ static double judge(const struct heights *h, float level, size_t *with)
     return score;
 }
 
+/* Median over runs of that height; of each run, its largest. */
+static float centre(const struct heights *h, float level, double *room)
+{
+    size_t n = 0, last = SIZE_MAX;
+    double most = 0;
+    for (size_t i = 0; i < h->count; i++) {
+        if (h->share[i] < 0 || fabsf(h->level[i] - level) >= LEVEL_SAME)
+            continue;
+        if (h->run[i] != last) {
+            n++;
+            most = -1;
+        }
+        last = h->run[i];
+        if (h->share[i] > most) {
+            most = h->share[i];
+            room[n - 1] = (double)h->level[i];
+        }
+    }
+    return n ? (float)median(room, n) : level;
+}
+
 /* The height of most of the runs. room [said_count]. 0: less than half of them have one. */
 static float find_level(const struct heights *h, size_t said_count, double *room)
 {
     double best = -INFINITY;
     float best_level = 0;
-    size_t with = 0, n = 0, last = SIZE_MAX;
+    size_t with = 0;
     for (float level = LEVEL_FIRST; level < LEVEL_LAST; level += LEVEL_STEP) {
         size_t runs;
         double score = judge(h, level, &runs);
@@ -156,17 +178,9 @@ static float find_level(const struct heights *h, size_t said_count, double *room
     }
     if (2 * with < said_count || with < PLACE_HOUSE_LEAST)
         return 0;
-    for (size_t i = 0; i < h->count; i++) { /* of each run, its nearest */
-        double x = (double)h->level[i], away = fabs(x - (double)best_level);
-        if (h->share[i] < 0 || away >= (double)LEVEL_SAME)
-            continue;
-        if (h->run[i] != last)
-            room[n++] = x;
-        else if (away < fabs(room[n - 1] - (double)best_level))
-            room[n - 1] = x;
-        last = h->run[i];
-    }
-    return expf((float)median(room, n));
+    for (int i = 0; i < LEVEL_ROUNDS; i++)
+        best_level = centre(h, best_level, room);
+    return expf(best_level);
 }
 
 struct groups {
@@ -355,13 +369,16 @@ int place_proto_learn(const char *name, const struct place_pulse *pulses, size_t
     for (size_t i = 0; i < said_count; i++)
         length += (double)(said[i].end_ms - said[i].start_ms) / (double)said_count;
     int rc = -ENODATA;
-    if (length < PLACE_PULSE_MOST_MS)
+    if (length < PLACE_GROUP_MOST_MS)
         rc = learn_pulses(pulses, pulse_count, said, said_count, out);
     if (rc == -ENODATA) {
         memset(out, 0, sizeof *out);
         snprintf(out->name, sizeof out->name, "%s", name);
-        rc = learn_found(said, said_count, found, found_count,
-                         before && !before->pulses ? before : NULL, out);
+        if (place_score_learn(pulses, pulse_count, said, said_count, out) == 0)
+            rc = 0;
+        else
+            rc = learn_found(said, said_count, found, found_count,
+                             before && !before->pulses && !before->scores ? before : NULL, out);
     }
     out->since_ms = now_ms;
     return rc;

@@ -13,6 +13,7 @@
 #include "storage/history.h"
 
 #define MAX_GAP_MS 120000
+#define HEATING_HOURS 8 /* no program is longer */
 
 struct machine {
     char appliance[EVENT_NAME_BYTES];
@@ -107,6 +108,44 @@ static void name_meter(const char *feed, const char *appliance, char out[EVENT_N
     memcpy(out, name, EVENT_NAME_BYTES);
 }
 
+/* Heatings of the last hours that are in the store, for programs that were going on
+ * (place_house.h).
+ */
+static int take_heatings(void *context, int64_t hour, const void *data, size_t size)
+{
+    struct place_house *h = context;
+    struct place_hour kept;
+    place_hour_decode(data, size, &kept);
+    for (uint32_t i = 0; i < kept.pulse_count; i++) {
+        const int64_t end_ms = hour * PLACE_HOUR_MS + kept.pulses[i].end_ms;
+        const struct place_pulse p = {end_ms - kept.pulses[i].length_ms, end_ms,
+                                      kept.pulses[i].watts};
+        if (!place_is_heating(&p))
+            continue;
+        if (h->earlier_count == PLACE_HOUSE_LONG)
+            memmove(h->earlier, h->earlier + 1, (size_t)--h->earlier_count * sizeof p);
+        h->earlier[h->earlier_count++] = p;
+    }
+    return 0;
+}
+
+static int note_hour(void *context, int64_t hour, const void *data, size_t size)
+{
+    (void)data;
+    (void)size;
+    *(int64_t *)context = hour;
+    return 0;
+}
+
+static void read_heatings(struct place_live *l)
+{
+    int64_t newest = 0;
+    l->house.earlier_count = 0;
+    if (places_list_cells(l->store, l->meter, 0, INT64_MAX, note_hour, &newest) > 0)
+        places_list_cells(l->store, l->meter, newest - HEATING_HOURS, newest + 1, take_heatings,
+                          &l->house);
+}
+
 /* Somebody has taught; beliefs begin anew, from what the history has. */
 static void read_habits(struct place_live *l)
 {
@@ -117,6 +156,7 @@ static void read_habits(struct place_live *l)
     l->machine_count = 0;
     l->house.count = 0;
     l->house.version = (uint32_t)version + 1;
+    read_heatings(l);
     l->has_background = read_background(l->store, l->meter, &l->background) == 0;
     if (places_list_habits(l->store, l->meter, note_machine, l) < 0)
         l->machine_count = 0;

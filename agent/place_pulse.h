@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 #define PLACE_PULSE_LEAST_W 250.0f
-#define PLACE_PULSE_MOST_MS 600000 /* a longer load is no pulse */
-#define PLACE_PULSE_RISES 16
+#define PLACE_PULSE_MOST_MS 2400000 /* a longer load is no pulse */
+#define PLACE_PULSE_RISES 24
 
 struct place_pulse {
     int64_t start_ms, end_ms; /* first reading up, first reading down again */

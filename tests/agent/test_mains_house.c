@@ -138,6 +138,52 @@ static void a_usual_lateness(void **state)
     sum_model_free(model);
 }
 
+/* A program is told once it is over, by when it heated; what the network says of that class is not.
+ */
+static void a_program_by_its_score(void **state)
+{
+    (void)state;
+    static const struct span spans[] = {
+        {1600, 1840, 2000}, {2800, 3100, 2000}, /* begins at 1000 */
+        {8608, 8840, 2000}, {9800, 10100, 2000}, {14600, 14848, 2000}, {15808, 16104, 2000},
+    };
+    const struct house washer = {spans, 6, 20000, 8};
+    const struct place_said said[] = {{T0 + 1000000, T0 + 3600000}, {T0 + 8000000, T0 + 10600000}};
+    struct place_pulse pulses[16];
+    struct world w;
+    struct sum_model *model = sum_model_create(3);
+    struct meter_config c = mains_config();
+    static struct place_house house;
+    size_t n = collect(&washer, pulses, 16);
+    assert_int_equal(n, 6);
+    memset(&house, 0, sizeof(house));
+    assert_int_equal(
+        place_proto_learn("Dishwasher", pulses, 4, said, 2, NULL, 0, NULL, T0, &house.protos[0]),
+        0);
+    assert_int_equal(house.protos[0].scores, 2);
+    house.count = 1;
+    house.version = 1;
+    world_init(&w);
+    struct meter *m = taught_meter(&w, &c, model, &house);
+    feed(m, &washer, 0, washer.length_s);
+    meter_finish(m);
+    for (int i = 0; i < 3; i++) {
+        static const int from[] = {1000, 8000, 14000};
+        const struct event *on = find(&w, EVENT_ON, "Dishwasher", i),
+                           *off = find(&w, EVENT_OFF, "Dishwasher", i);
+        assert_non_null(on);
+        assert_non_null(off);
+        assert_true(llabs(on->time_ms - (T0 + from[i] * 1000LL)) <= 16000);
+        assert_int_equal(off->start_ms, on->start_ms);
+        assert_true(llabs(off->end_ms - (T0 + (from[i] + 2600) * 1000LL)) <= 16000);
+        assert_true(on->confidence > 0.9);
+    }
+    assert_null(find(&w, EVENT_ON, "Dishwasher", 3));
+    meter_destroy(m);
+    world_free(&w);
+    sum_model_free(model);
+}
+
 /* Killed after every outcome, it says what it would have said. */
 static void resumes_exactly(void **state)
 {
@@ -181,9 +227,8 @@ static void resumes_exactly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_class_by_its_prototype),
-        cmocka_unit_test(a_name_of_its_own),
-        cmocka_unit_test(a_usual_lateness),
+        cmocka_unit_test(a_class_by_its_prototype), cmocka_unit_test(a_name_of_its_own),
+        cmocka_unit_test(a_usual_lateness),         cmocka_unit_test(a_program_by_its_score),
         cmocka_unit_test(resumes_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

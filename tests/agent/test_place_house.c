@@ -299,6 +299,99 @@ static void in_readings(void **state)
     assert_int_equal(watch.named_count, 0);
 }
 
+/* --- programs --- */
+
+/* A dishwasher's three heatings, and a washing machine's one, of the same power, at noon. */
+static void make_programs(struct week *w, int first_day)
+{
+    memset(w, 0, sizeof *w);
+    for (int day = first_day; day < first_day + 7; day++) {
+        const int64_t t = T0 / DAY * DAY + day * DAY;
+        const int64_t noon = t + 11 * 3600000 + day * 97000,
+                      start = t + 18 * 3600000 - day * 311000;
+        const int slow = day % 3;
+        add_pulse(w, noon + 400000, 960000, 2170);
+        w->other[w->others++] = (struct place_said){noon, noon + 9000000};
+        if (day % 2)
+            continue;
+        add_pulse(w, start + 1110000 + 10000 * slow, 720000 + 20000 * slow, 2180);
+        add_pulse(w, start + 3600000 + 30000 * slow, 670000 + 20000 * slow, 2210);
+        add_pulse(w, start + 5860000 + 60000 * slow, 760000 + 30000 * slow, 2190);
+        w->oven[w->ovens++] = (struct place_said){start, start + 8500000 + 90000 * slow};
+    }
+}
+
+static void programs_by_their_heating(void **state)
+{
+    (void)state;
+    static struct week w;
+    static struct place_house h;
+    static struct place_watch watch;
+    struct place_proto *p = &h.protos[0];
+    make_programs(&w, 0);
+    assert_int_equal(
+        place_proto_learn("dishwasher", w.pulses, w.count, w.oven, w.ovens, NULL, 0, NULL, T0, p),
+        0);
+    assert_int_equal(p->pulses, 0);
+    assert_int_equal(p->scores, 4);
+    assert_int_equal(place_proto_check(p), 0);
+    h.count = 1;
+    h.version = 1;
+    make_programs(&w, 14);
+    for (int64_t t = w.pulses[0].start_ms - 600000; t < w.oven[0].end_ms + 600000; t += STEP) {
+        float watts = 90;
+        for (size_t i = 0; i < w.count; i++)
+            if (t >= w.pulses[i].start_ms && t < w.pulses[i].end_ms)
+                watts += w.pulses[i].watts;
+        place_watch_reading(&watch, &h, t, watts, 60000);
+    }
+    assert_int_equal(watch.named_count, 1);
+    const struct place_named n = watch.named[0];
+    assert_int_equal(n.count, 3);
+    assert_true(llabs(n.start_ms - w.oven[0].start_ms) < 60000);
+    assert_true(llabs(n.end_ms - w.oven[0].end_ms) < 300000);
+    assert_true(fabs(n.energy_wh - 2190 * 2200 / 3600.0) < 60);
+
+    /* An earlier life saw two of the heatings: they are in the house, and it is the same run. */
+    static struct place_watch later;
+    memset(&later, 0, sizeof later);
+    for (size_t i = 0; i < w.count && w.pulses[i].end_ms < w.oven[0].end_ms; i++)
+        h.earlier[h.earlier_count++] = w.pulses[i];
+    h.earlier_count--;
+    assert_int_equal(place_watch_reading(&later, &h, w.oven[0].end_ms, 90, 60000), 1);
+    assert_int_equal(later.named_count, 1);
+    assert_int_equal(later.named[0].count, 2);
+    assert_int_equal(later.named[0].earlier, 1);
+    assert_true(llabs(later.named[0].start_ms - w.oven[0].start_ms) < 60000);
+}
+
+/* One heating is no score, and runs that do not agree have none: the network finds them. */
+static void programs_without_a_score(void **state)
+{
+    (void)state;
+    static struct week w;
+    static struct place_proto p;
+    make_programs(&w, 0);
+    assert_int_equal(place_proto_learn("washer", w.pulses, w.count, w.other, w.others, w.other,
+                                       w.others, NULL, T0, &p),
+                     0);
+    assert_int_equal(p.scores, 0);
+    assert_int_equal(p.early_ms, 0);
+    for (size_t i = 0; i < w.ovens; i++) { /* said at all times of the day */
+        w.oven[i].start_ms -= (int64_t)i * 1700000;
+        w.oven[i].end_ms += (int64_t)i * 1700000;
+    }
+    assert_int_equal(place_proto_learn("dishwasher", w.pulses, w.count, w.oven, w.ovens, w.oven,
+                                       w.ovens, NULL, T0, &p),
+                     0);
+    assert_int_equal(p.scores, 0);
+    /* A list with half of the runs: the others look the same, so the score says nothing. */
+    make_programs(&w, 0);
+    assert_int_equal(
+        place_proto_learn("dishwasher", w.pulses, w.count, w.oven, 2, NULL, 0, NULL, T0, &p),
+        -ENODATA);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +406,8 @@ int main(void)
         cmocka_unit_test(room),
         cmocka_unit_test(damaged),
         cmocka_unit_test(in_readings),
+        cmocka_unit_test(programs_by_their_heating),
+        cmocka_unit_test(programs_without_a_score),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

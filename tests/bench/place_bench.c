@@ -307,8 +307,11 @@ static int house(int argc, char **argv)
         fprintf(
             stderr,
             "%s: %zu said, %zu found: %s, %.0f W, %d right, %d wrong, %.0f s late, least %d s\n",
-            p->name, n, k, p->pulses ? "pulses" : "runs", (double)p->level_w, p->right, p->wrong,
-            p->early_ms / 1e3, p->least_s);
+            p->name, n, k,
+            p->pulses   ? "pulses"
+            : p->scores ? "scores"
+                        : "runs",
+            (double)p->level_w, p->right, p->wrong, p->early_ms / 1e3, p->least_s);
     }
     h.version = 1;
     return separate_house(argv[2], argv[6], argv[7], &h);
