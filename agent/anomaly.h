@@ -4,18 +4,20 @@
  * Of appliances, from what was learned (anomaly_routine.h), after the learning period and
  * ANOMALY_RUNS main runs:
  *  left_on           the run lasts longer than the longest by a half (by 10 minutes at least, by 8
- *                    hours at most; twice the longest where lengths vary), and than three times the
- *                    95 % quantile (or that and 6 hours). Cleared when it ends.
+ *                    hours at most; twice the longest where lengths vary, more when few runs are
+ *                    known), and than three times the 95 % quantile (or that and 6 hours). Cleared
+ *                    when it ends.
  *  power_unusual     median power of the last 5 main runs more than 12 % beyond the blocks of five
  *                    of all days; its mean since yesterday more than 10 % (more when few days are
- *                    known) and 3 spreads beyond that of other days; two of the last three runs
- *                    beyond all others by far; of loads with less than five runs a day: three of
- *                    the last four beyond all others by 10 %.
- *  duration_unusual  the same with 45 %, 15 % and 30 %.
+ *                    known) and 3 spreads beyond that of other days; of loads with less than five
+ *                    runs a day also: two of the last three runs beyond all others by far, three
+ *                    of the last four by 10 %.
+ *  duration_unusual  the same with 45 %, 15 % and 30 %; where lengths vary, instead of five runs:
+ *                    median of 9 more than 5 % beyond nine of ten runs.
  *  cycling_often, cycle_missing  of what runs in regular cycles: mean period of the last 8 more
  *                    than 50 % beyond what such means were, or the mean since yesterday 15 %; no
- *                    start for 2.2 usual long periods; cycling_often also: twice the starts of any
- *                    day before.
+ *                    start for 2.2 usual long periods; cycling_often also: 60 % more starts a day
+ *                    than ever.
  *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
  *                    was when learning ended, and 5 % farther than anything learned until then.
  *  time_unusual      an unknown load of a sum ran at an hour in which there were none before.

@@ -17,6 +17,7 @@
 #define ODD_HOUR_DAYS 14
 #define BLOCK 5u
 #define PERIODS 8u
+#define NINE 9u
 #define BLOCKS 10u    /* fewer do not show how blocks vary */
 #define BLOCK_DAYS 3u /* nor do they on fewer days */
 
@@ -162,6 +163,8 @@ static void usual_length(const struct anomaly_routine *a, struct anomaly_usual *
     u->run_high[ANOMALY_SECONDS] = x[n - 1];
     u->even = spread(logs, n) < EVEN_SPREAD;
     u->s = quantile(x, n, 0.5);
+    u->s_low = quantile(x, n, 0.1);
+    u->s_usual = quantile(x, n, 0.9);
     u->s_high = quantile(x, n, 0.95);
     u->s_most = fmax(x[n - 1], most(a, 0));
 }
@@ -329,6 +332,16 @@ double anomaly_routine_block(const struct anomaly_routine *a, enum anomaly_figur
     for (uint32_t i = 0; i < BLOCK; i++)
         x[i] = (double)(figure == ANOMALY_WATTS ? last[i].mean_w : last[i].seconds);
     return median(x, BLOCK);
+}
+
+double anomaly_routine_nine(const struct anomaly_routine *a)
+{
+    double x[NINE];
+    if (a->recent < NINE)
+        return 0;
+    for (uint32_t i = 0; i < NINE; i++)
+        x[i] = (double)a->last[i].seconds;
+    return median(x, NINE);
 }
 
 /* ---- spans ---- */

@@ -91,16 +91,17 @@ struct anomaly_routine {
 
 /* What is usual, computed from the sample. */
 struct anomaly_usual {
-    int ready;            /* enough was learned, and for long enough */
-    int count;            /* main runs in the sample */
-    int rare;             /* fewer than five a day */
-    int blocks;           /* enough of them show how blocks vary */
-    double small_wh;      /* less is a small run */
-    double w, w_spread;   /* median; 1.4826 times the median absolute deviation */
-    double w_low, w_high; /* of the sample, but for one on each side */
-    int even;             /* runs are alike in length */
-    double s, s_high, s_most;
-    int cyclic; /* runs follow each other regularly */
+    int ready;                       /* enough was learned, and for long enough */
+    int count;                       /* main runs in the sample */
+    int rare;                        /* fewer than five a day */
+    int blocks;                      /* enough of them show how blocks vary */
+    double small_wh;                 /* less is a small run */
+    double w, w_spread;              /* median; 1.4826 times the median absolute deviation */
+    double w_low, w_high;            /* of the sample, but for one on each side */
+    int even;                        /* runs are alike in length */
+    double s, s_low, s_high, s_most; /* median, 10 %, 95 %, the longest of all days */
+    double s_usual;                  /* 90 % */
+    int cyclic;                      /* runs follow each other regularly */
     double period, period_high, period_most;
     double run_low[2], run_high[2]; /* power, length of single runs of the sample */
     double block_low[ANOMALY_FIGURES], block_high[ANOMALY_FIGURES];
@@ -136,6 +137,9 @@ void anomaly_routine_adopt(struct anomaly_routine *a);
  * of 8; 0: too few. */
 double anomaly_routine_block(const struct anomaly_routine *a, enum anomaly_figure figure,
                              uint32_t skip);
+
+/* Median length of the last nine; 0: too few. */
+double anomaly_routine_nine(const struct anomaly_routine *a);
 
 /* Geometric mean of the figure since the span before began: a day or two, or 5 to 9 runs; 0: not
  * known. What such spans usually are: their lowest, highest and middle one and how they spread, all

@@ -11,14 +11,18 @@
 #define FAR_SHARE 0.2 /* of the usual power: one run is far off */
 #define FAR_SPREADS 5.0
 #define RUNS_KNOWN 10
+#define NINE_KNOWN 20
+#define NINE_MORE 0.05
 #define SPANS 4 /* fewer do not show how spans vary */
 #define SPAN_SPREADS 3.0
-#define STAY 0.6 /* of a margin, once an alert is raised: it does not come and go */
+#define STAY 0.6    /* of a margin, once an alert is raised: it does not come and go */
+#define CROWDED 0.6 /* more starts than on any day */
 #define WAIT_PERIODS 2.2
 #define LEFT_ON_FACTOR 3.0
 #define LEFT_ON_MORE_S 21600.0
-#define LEFT_ON_LONGEST 1.5
-#define LEFT_ON_VARIED 2.0 /* of loads whose runs last minutes or hours */
+#define LEFT_ON_FEW 10.0
+#define LEFT_ON_LONGEST 0.5
+#define LEFT_ON_VARIED 1.0 /* of loads whose runs last minutes or hours */
 #define LEFT_ON_LONGEST_S 28800.0
 #define LEFT_ON_LEAST_S 600.0 /* beyond the longest: nobody is woken for a cup more */
 #define DRIFT_POWER 0.10
@@ -28,6 +32,7 @@
 #define DRIFT_SPREAD 0.1 /* of the usual power: more, and its mean says nothing */
 #define ADOPT_MS (7 * DAY_MS)
 #define ADOPT_RUNS 12u
+#define ABSENCE_MS (7 * DAY_MS)
 #define ODD_HOUR_MS 300000
 #define ODD_HOUR_W 50.0
 
@@ -100,6 +105,8 @@ static int far_run(const struct judge *j, uint32_t i)
 static int far_off(const struct judge *j)
 {
     int above = 0, below = 0;
+    if (j->usual.blocks && !j->usual.rare)
+        return 0; /* a block tells the same an hour later, and has seen more */
     for (uint32_t i = 0; i < 3 && i < j->routine.recent; i++) {
         above += far_run(j, i) > 0;
         below += far_run(j, i) < 0;
@@ -178,6 +185,21 @@ static int by_runs(const struct judge *j, enum anomaly_figure f, double stays, s
     return all.is_so;
 }
 
+/* Lengths that vary: five of the last nine are longer (shorter) than nine of ten usual ones. By
+ * chance that is one of a thousand. */
+static int by_nine(const struct judge *j, double stays, struct change *c)
+{
+    const struct anomaly_usual *u = &j->usual;
+    const double more = 1 + NINE_MORE * j->f * stays;
+    struct change nine = {.value = anomaly_routine_nine(&j->routine),
+                          .low = u->s_low / more,
+                          .high = u->s_usual * more,
+                          .of = "median of 9 runs"};
+    if (u->count >= NINE_KNOWN && beyond(&nine))
+        *c = nine;
+    return nine.is_so && u->count >= NINE_KNOWN;
+}
+
 /* share: the tolerance that is configured, of `usual`; 0: none. */
 static void look(const struct judge *j, enum anomaly_figure f, double share, double usual,
                  double stays, struct change *c)
@@ -198,7 +220,9 @@ static void look(const struct judge *j, enum anomaly_figure f, double share, dou
     const int varied = f == ANOMALY_SECONDS && !u->cyclic && !u->even;
     if (!(share > 0) && (varied || !u->blocks))
         c->value = 0; /* five runs that may be minutes or hours say nothing */
-    if (!beyond(c) && !(share > 0) && !by_runs(j, f, stays, c))
+    if (beyond(c) || share > 0)
+        return;
+    if (!by_runs(j, f, stays, c) && !(varied && by_nine(j, stays, c)))
         by_span(j, f, stays, c);
 }
 
@@ -247,7 +271,7 @@ static void judge_period(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double starts = j->routine.days ? j->routine.day[0].starts : 0;
-    const double starts_most = 2 * u->day_starts_most * j->f + 3;
+    const double starts_most = (1 + CROWDED * j->f) * u->day_starts_most + 3;
     const int crowded = u->day_starts_most > 0 && starts > starts_most;
     struct change c = {0};
     char expected[128], seen[128], a[32], b[32];
@@ -431,6 +455,9 @@ int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struc
     anomaly_routine_load(r, &j.routine);
     if (j.routine.days == 0) /* new, or of a version that learned otherwise: from the beginning */
         r->runs = j.runs = 0;
+    if (r->runs && run->start_ms - r->last_ms > ABSENCE_MS &&
+        anomaly_routine_progress(r, rules, r->last_ms) < 1)
+        r->first_ms += run->start_ms - r->last_ms; /* an absence teaches nothing */
     snprintf(seen, sizeof(seen), "off after %s",
              anomaly_duration(seconds_of(run), text, sizeof(text)));
     j.n += anomaly_clear(a, ANOMALY_LEFT_ON, run->appliance, run->end_ms, seen, alerts);
@@ -464,9 +491,11 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
         return;
     const double share = rules->duration_percent / 100;
     const double far = fmin(LEFT_ON_FACTOR * u.s_high, u.s_high + LEFT_ON_MORE_S);
+    /* the longest of few runs is passed more often */
+    const double beyond_most =
+        1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * (1 + LEFT_ON_FEW / (double)(r->runs + 1));
     out->left_on_s = share > 0 ? fmax(u.s * (1 + share), u.s + 60)
-                               : fmax(fmin((u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * u.s_most,
-                                           u.s_most + LEFT_ON_LONGEST_S),
+                               : fmax(fmin(beyond_most * u.s_most, u.s_most + LEFT_ON_LONGEST_S),
                                       fmax(far * factor(rules), u.s_most + LEFT_ON_LEAST_S));
     out->usual_s = u.s;
     out->longest_s = u.s_most;
