@@ -8,7 +8,7 @@
 
 #define DAY_MS (24 * 3600000LL)
 #define POSSIBLE_W 10000.0 /* at least, when nobody said what is possible */
-#define POSSIBLE_FACTOR 5.0
+#define POSSIBLE_FACTOR 4.0
 #define AGREE 0.3
 #define NEGATIVE_W (-20.0)
 #define NEGATIVE_MS 60000
