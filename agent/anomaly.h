@@ -114,6 +114,14 @@ struct anomaly_bounds {
 void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
                     const struct anomaly_run *run, struct anomaly_bounds *out);
 
+/* For people: outside of which bounds five runs are told, and a run is left on; 0: not judged, or
+ * by more runs only. r: what was learned. */
+struct anomaly_limits {
+    double low_w, high_w, low_s, high_s, left_on_s;
+};
+void anomaly_limits(const struct routine *r, const struct anomaly_rules *rules, int64_t now_ms,
+                    struct anomaly_limits *out);
+
 /* Median power of its main runs, 0: nothing learned. */
 double anomaly_usual_power(const struct routine *r);
 

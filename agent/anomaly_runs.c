@@ -119,7 +119,7 @@ static int far_off(const struct judge *j)
 /* A figure of the last runs and between which bounds it usually is. */
 struct change {
     double value, low, high;
-    const char *of; /* what the value is */
+    char of[40]; /* what the value is */
     int is_so;
 };
 
@@ -153,7 +153,9 @@ static void by_span(const struct judge *j, enum anomaly_figure f, double stays, 
         fmax(log(1 + share), margins[f].least > 0 ? log(1 + margins[f].least / value) : 0);
     const double wide = SPAN_SPREADS * s.spread;
     const double f_stay = j->f * stays;
-    struct change slow = {.value = value, .of = "since yesterday"};
+    struct change slow = {.value = value};
+    snprintf(slow.of, sizeof(slow.of), "mean of the last %d runs",
+             j->routine.span.runs + j->routine.before.runs);
     slow.high = exp(fmax(s.high + margin * f_stay, s.middle + wide * f_stay));
     slow.low = exp(fmin(s.low - margin * f_stay, s.middle - wide * f_stay));
     if (beyond(&slow))
@@ -200,30 +202,48 @@ static int by_nine(const struct judge *j, double stays, struct change *c)
     return nine.is_so && u->count >= NINE_KNOWN;
 }
 
-/* share: the tolerance that is configured, of `usual`; 0: none. */
-static void look(const struct judge *j, enum anomaly_figure f, double share, double usual,
-                 double stays, struct change *c)
+/* Between which bounds a block is usual. share: the tolerance that is configured, of `usual`; 0:
+ * none. Returns 0 when blocks of this figure say nothing. */
+static int block_bounds(const struct anomaly_usual *u, enum anomaly_figure f, double share,
+                        double factor, struct change *c)
 {
-    const struct anomaly_usual *u = &j->usual;
-    const double more = 1 + (share > 0 ? share : margins[f].block * j->f) * stays;
+    const double usual = f == ANOMALY_WATTS ? u->w : f == ANOMALY_SECONDS ? u->s : u->period;
+    const double more = 1 + (share > 0 ? share : margins[f].block) * factor;
     const double low = share > 0 ? usual : u->block_low[f];
     const double high = share > 0 ? usual : u->block_high[f];
-    *c = (struct change){.value = anomaly_routine_block(&j->routine, f, 0),
-                         .of = f == ANOMALY_PERIOD ? "mean of 8" : "median of 5 runs",
-                         .low = low / more,
-                         .high = high * more};
+    c->low = low / more;
+    c->high = high * more;
     if (f == ANOMALY_WATTS) { /* as much below as above */
-        const double w = fmax((more - 1) * u->w, share > 0 ? 0 : margins[f].least * j->f * stays);
+        const double w = fmax((more - 1) * u->w, share > 0 ? 0 : margins[f].least * factor);
         c->low = low - w;
         c->high = high + w;
     }
+    /* five runs that may be minutes or hours say nothing */
     const int varied = f == ANOMALY_SECONDS && !u->cyclic && !u->even;
-    if (!(share > 0) && (varied || !u->blocks))
-        c->value = 0; /* five runs that may be minutes or hours say nothing */
-    if (beyond(c) || share > 0)
+    return share > 0 || (u->blocks && !varied);
+}
+
+/* What is odd about a figure, the quickest to tell first. */
+static void look(const struct judge *j, enum anomaly_figure f, double share, double stays,
+                 struct change *c)
+{
+    const struct anomaly_usual *u = &j->usual;
+    *c = (struct change){.of = "median of 5 runs"};
+    if (f == ANOMALY_PERIOD)
+        snprintf(c->of, sizeof(c->of), "mean of 8");
+    const int judged = block_bounds(u, f, share, (share > 0 ? 1 : j->f) * stays, c);
+    c->value = judged ? anomaly_routine_block(&j->routine, f, 0) : 0;
+    if (beyond(c) || share > 0 || by_runs(j, f, stays, c))
         return;
-    if (!by_runs(j, f, stays, c) && !(varied && by_nine(j, stays, c)))
+    if (f != ANOMALY_SECONDS || judged || !by_nine(j, stays, c))
         by_span(j, f, stays, c);
+}
+
+/* Nothing is odd: the last run is what is seen. */
+static void usual_again(struct change *c, double value)
+{
+    c->value = value;
+    snprintf(c->of, sizeof(c->of), "the last run");
 }
 
 static void judge_power(struct judge *j)
@@ -233,11 +253,9 @@ static void judge_power(struct judge *j)
     const int far = share > 0 ? 0 : far_off(j);
     struct change c;
     char expected[128], seen[128];
-    look(j, ANOMALY_WATTS, share, u->w, stay(j, ANOMALY_POWER), &c);
-    if (!c.is_so) {
-        c.value = j->run->mean_w;
-        c.of = "the last run";
-    }
+    look(j, ANOMALY_WATTS, share, stay(j, ANOMALY_POWER), &c);
+    if (!c.is_so)
+        usual_again(&c, j->run->mean_w);
     snprintf(expected, sizeof(expected), "%.0f W to %.0f W (%" PRIu64 " runs: median %.0f W)",
              fmax(0, c.low), c.high, j->runs, u->w);
     snprintf(seen, sizeof(seen), "%.0f W (%s)", c.value, c.of);
@@ -254,7 +272,9 @@ static void judge_length(struct judge *j)
     const double share = j->rules->duration_percent / 100;
     struct change ch;
     char expected[128], seen[128], a[32], b[32], c[32];
-    look(j, ANOMALY_SECONDS, share, u->s, stay(j, ANOMALY_DURATION), &ch);
+    look(j, ANOMALY_SECONDS, share, stay(j, ANOMALY_DURATION), &ch);
+    if (!ch.is_so)
+        usual_again(&ch, seconds_of(j->run));
     snprintf(expected, sizeof(expected), "runs of %s to %s (%" PRIu64 " runs: median %s)",
              anomaly_duration(ch.low, a, sizeof(a)), anomaly_duration(ch.high, b, sizeof(b)),
              j->runs, anomaly_duration(u->s, c, sizeof(c)));
@@ -276,7 +296,7 @@ static void judge_period(struct judge *j)
     struct change c = {0};
     char expected[128], seen[128], a[32], b[32];
     if (u->cyclic)
-        look(j, ANOMALY_PERIOD, j->rules->duration_percent / 100, u->period,
+        look(j, ANOMALY_PERIOD, j->rules->duration_percent / 100,
              stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING), &c);
     snprintf(expected, sizeof(expected), "a cycle every %s to %s",
              anomaly_duration(c.low, a, sizeof(a)), anomaly_duration(c.high, b, sizeof(b)));
@@ -528,6 +548,32 @@ int anomaly_running(struct anomaly *a, const struct anomaly_bounds *bounds,
         expected,
         seen};
     return anomaly_raise(a, &told, alerts);
+}
+
+void anomaly_limits(const struct routine *r, const struct anomaly_rules *rules, int64_t now_ms,
+                    struct anomaly_limits *out)
+{
+    struct anomaly_routine routine;
+    struct anomaly_usual u;
+    struct anomaly_bounds bounds;
+    const struct anomaly_run run = {.start_ms = now_ms, .end_ms = now_ms};
+    struct change c = {0};
+    *out = (struct anomaly_limits){0};
+    anomaly_routine_load(r, &routine);
+    anomaly_routine_usual(&routine, r, rules, now_ms, &u);
+    if (!u.ready)
+        return;
+    const double power = rules->power_percent / 100, length = rules->duration_percent / 100;
+    if (block_bounds(&u, ANOMALY_WATTS, power, power > 0 ? 1 : factor(rules), &c)) {
+        out->low_w = fmax(0, c.low);
+        out->high_w = c.high;
+    }
+    if (block_bounds(&u, ANOMALY_SECONDS, length, length > 0 ? 1 : factor(rules), &c)) {
+        out->low_s = c.low;
+        out->high_s = c.high;
+    }
+    anomaly_recall(r, rules, &run, &bounds);
+    out->left_on_s = bounds.left_on_s;
 }
 
 double anomaly_usual_power(const struct routine *r)

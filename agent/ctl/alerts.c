@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/anomaly.h"
 #include "agent/anomaly_routine.h"
 #include "agent/ctl/ask.h"
 #include "agent/ctl/cli.h"
@@ -86,13 +87,16 @@ static int visit_routine(void *context, const struct routine *routine)
     const struct config_meter *m = find_meter(l->config, r.meter);
     struct anomaly_routine learned;
     struct anomaly_usual u;
-    char stamp[CLI_STAMP], length[CLI_STAMP];
+    struct anomaly_limits limits;
+    char stamp[CLI_STAMP], watts[CLI_STAMP] = "-", length[CLI_STAMP] = "-", left[CLI_STAMP] = "-";
+    char between[2 * CLI_STAMP] = "-";
     if (!m) /* it was taken out of the configuration */
         return 0;
     const struct anomaly_rules *rules = &m->meter.rules;
     const double done = anomaly_routine_progress(&r, rules, r.last_ms);
     anomaly_routine_load(&r, &learned);
     anomaly_routine_usual(&learned, &r, rules, r.last_ms, &u);
+    anomaly_limits(&r, rules, r.last_ms, &limits);
     if (l->learning) {
         cJSON *o = cJSON_CreateObject();
         if (!o || !cJSON_AddItemToArray(l->learning, o))
@@ -104,11 +108,24 @@ static int visit_routine(void *context, const struct routine *routine)
         cJSON_AddNumberToObject(o, "since", (double)r.first_ms);
         cJSON_AddNumberToObject(o, "power", u.w);
         cJSON_AddNumberToObject(o, "duration", u.s);
+        cJSON_AddNumberToObject(o, "power_low", limits.low_w);
+        cJSON_AddNumberToObject(o, "power_high", limits.high_w);
+        cJSON_AddNumberToObject(o, "duration_low", limits.low_s);
+        cJSON_AddNumberToObject(o, "duration_high", limits.high_s);
+        cJSON_AddNumberToObject(o, "left_on", limits.left_on_s);
         return !cJSON_AddNumberToObject(o, "period", u.period);
     }
-    printf("%-20s %-20s %5.0f %% %7llu  %-19s %8.0f %9s\n", cli_plain(r.meter),
+    if (u.count > 0) {
+        snprintf(watts, sizeof watts, "%.0f", u.w);
+        cli_duration(u.s, length);
+    }
+    if (limits.high_w > 0)
+        snprintf(between, sizeof between, "%.0f-%.0f", limits.low_w, limits.high_w);
+    if (limits.left_on_s > 0)
+        cli_duration(limits.left_on_s, left);
+    printf("%-20s %-20s %5.0f %% %7llu  %-19s %8s %13s %9s %10s\n", cli_plain(r.meter),
            cli_plain(r.appliance), 100 * done, (unsigned long long)r.runs,
-           cli_stamp(r.first_ms, stamp), u.w, cli_duration(u.s, length));
+           cli_stamp(r.first_ms, stamp), watts, between, length, left);
     return 0;
 }
 
@@ -121,8 +138,8 @@ static int list_all(struct store *store, struct listing *l, int64_t since, int e
     if (!l->alerts && l->count == 0)
         printf("no %salerts\n", everything ? "" : "open ");
     if (!l->alerts)
-        printf("\n%-20s %-20s %7s %7s  %-19s %8s %9s\n", "METER", "LOAD", "LEARNED", "RUNS",
-               "SINCE", "USUAL W", "LENGTH");
+        printf("\n%-20s %-20s %7s %7s  %-19s %8s %13s %9s %10s\n", "METER", "LOAD", "LEARNED",
+               "RUNS", "SINCE", "USUAL W", "ALERT OUTSIDE", "LENGTH", "LEFT ON AT");
     return routine_list(store, NULL, visit_routine, l);
 }
 

@@ -185,7 +185,7 @@ static void knows_the_course_of_a_day(void **state)
     struct bench calm = b;
     by_day(&b, 3, 1.8, 1); /* still shorter by day than at night before */
     assert_int_equal(told(&b, "cycle_missing", 0), 1);
-    assert_non_null(strstr(b.told[0].seen, "since yesterday"));
+    assert_non_null(strstr(b.told[0].seen, "mean of the last"));
     by_day(&b, 3, 1, 1);
     assert_int_equal(told(&b, "cycle_missing", 1), 1);
     assert_int_equal(b.n, 2 + b.told[1].updated);
@@ -307,6 +307,15 @@ static void left_on_once(void **state)
     assert_int_equal(anomaly_finished(&b.a, &b.rules, &b.r, &run, b.told), 1);
     assert_true(b.told[0].cleared);
     assert_string_equal(b.told[0].alert_id, out[0].alert_id);
+    struct anomaly_limits limits;
+    anomaly_limits(&b.r, &b.rules, b.t, &limits);
+    assert_true(limits.low_w > 60 && limits.low_w < 78 && limits.high_w > 82 &&
+                limits.high_w < 100);
+    assert_true(limits.low_s > 500 && limits.low_s < 850 && limits.high_s > 950);
+    assert_true(fabs(limits.left_on_s - bounds.left_on_s) < 1);
+    b.rules.power_percent = 50;
+    anomaly_limits(&b.r, &b.rules, b.t, &limits);
+    assert_true(fabs(limits.high_w / limits.low_w - 3) < 0.1);
     /* without what was learned nothing is judged */
     anomaly_recall(NULL, &b.rules, &run, &bounds);
     assert_true(bounds.left_on_s == 0);

@@ -82,6 +82,9 @@ with World() as w:
     listed = json.loads(agent.ctl("alerts", "--json", "--all").stdout)
     check({a["meter"] for a in listed["alerts"]} == set(alerts), "nilmctl alerts lists the same meters")
     check({x["meter"] for x in listed["learning"] if x["progress"] == 1} == set(meters), "all is learned")
+    good = next(x for x in listed["learning"] if x["meter"] == "good" and x["runs"] > 100)
+    check(70 < good["power_low"] < good["power"] < good["power_high"] < 100 and good["duration"] < good["duration_high"] < good["left_on"] < 7200,
+          f"and within which bounds nothing is told: {good}")
     check("LEARNED" in agent.ctl("alerts").stdout, "nilmctl alerts is a table, too")
 
     # snoozing needs a running agent
