@@ -13,6 +13,10 @@
 #define MOST_NOISE_W 100.0f /* a wilder level still lets steps of four times this through */
 #define FIRST_NOISE_W 6.0f  /* until something is known of it */
 #define QUIET_W 0.05f       /* noise of a meter whose level may stand still to the digit */
+#define STILL_SHARE 0.5f    /* what a reading that repeats the last says of the noise */
+#define STEP_WEIGHT 0.25f   /* and one that is part of a step */
+#define STILL_FACTOR 2      /* frozen is so many times as long as usual */
+#define STILL_FADE 0.98f    /* what is usual fades with every move */
 
 void edges_init(struct edges *e)
 {
@@ -48,22 +52,26 @@ static float pace(int64_t dt_ms, float constant_ms)
     return dt / (dt + constant_ms);
 }
 
-/* Differences between readings that moved; a step counts little, repeats not at all. */
-static void listen(struct edges *e, int64_t dt_ms, float watts)
+/* Differences between readings; a step counts little, and so does a repeat: the reading may be an
+ * old one. */
+static void listen(struct edges *e, int64_t dt_ms, float watts, int step)
 {
     float moved = fminf(fabsf(watts - e->last_w), 3 * e->noise_w + 5);
-    if (moved > 0)
-        e->noise_w += pace(dt_ms, NOISE_MS) * (moved - e->noise_w);
+    float weight = moved > 0 ? (step ? STEP_WEIGHT : 1) : STILL_SHARE;
+    e->noise_w += weight * pace(dt_ms, NOISE_MS) * (moved - e->noise_w);
 }
 
-/* A level that has not moved by a digit for minutes, on a meter that otherwise does: stuck. */
+/* A level that has not moved by a digit for minutes, on a meter that otherwise does: stuck. A
+ * coarse meter stands still for minutes as a rule. */
 static void watch_frozen(struct edges *e, int64_t t_ms, float watts)
 {
     float moved = fabsf(watts - e->last_w);
     if (moved == 0.0f) {
-        e->frozen = t_ms - e->same_ms >= EDGES_FROZEN_MS && e->noise_w > QUIET_W;
+        e->frozen = t_ms - e->same_ms >= EDGES_FROZEN_MS && e->noise_w > QUIET_W &&
+                    (float)(t_ms - e->same_ms) >= STILL_FACTOR * e->still_ms;
         return;
     }
+    e->still_ms = fmaxf(STILL_FADE * e->still_ms, (float)(e->last_ms - e->same_ms));
     e->same_ms = t_ms;
     if (e->resolution_w == 0.0f || moved < e->resolution_w)
         e->resolution_w = fminf(moved, 50.0f);
@@ -118,7 +126,7 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
         e->last_w = watts;
         return 0;
     }
-    int found = 0;
+    int found = 0, changing = e->changing;
     if (e->frozen && fabsf(watts - e->last_w) > tolerance(e)) {
         begin_level(e, t_ms, watts); /* what happened meanwhile is not known */
     } else if (e->changing || fabsf(watts - e->level_w) > tolerance(e)) {
@@ -126,7 +134,7 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
     } else {
         e->level_w += pace(dt, FOLLOW_MS) * (watts - e->level_w);
     }
-    listen(e, dt, watts);
+    listen(e, dt, watts, changing || e->changing);
     watch_frozen(e, t_ms, watts);
     e->last_w = watts;
     e->last_ms = t_ms;
@@ -136,7 +144,8 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
 int edges_check(const struct edges *e)
 {
     int numbers = isfinite(e->level_w) && isfinite(e->noise_w) && isfinite(e->last_w) &&
-                  isfinite(e->resolution_w) && e->noise_w >= 0 && e->resolution_w >= 0;
+                  isfinite(e->resolution_w) && isfinite(e->still_ms) && e->noise_w >= 0 &&
+                  e->resolution_w >= 0;
     int flags = ((e->started | e->frozen) & ~1) || e->changing < 0 || e->changing > 100000;
     int times = e->change_ms <= e->last_ms && e->same_ms <= e->last_ms;
     return numbers && !flags && (!e->started || times) ? 0 : -EBADMSG;

@@ -8,7 +8,7 @@
  * settle for EDGES_SETTLE_MS is taken as it stands, and so is a ramp. The tolerance follows the
  * noise of the level (G. W. Hart, Nonintrusive appliance load monitoring, Proc. IEEE 80, 1992, has
  * the idea of steady states). Readings are irregular, 1 to 30 s apart; a hole, or a level that was
- * frozen to the last digit for EDGES_FROZEN_MS while the meter is not of the quiet kind, begins a
+ * frozen to the last digit for EDGES_FROZEN_MS and longer than is usual of this meter, begins a
  * level without an edge. Memory is constant; the structure holds no pointers and may be copied as
  * bytes.
  */
@@ -28,6 +28,7 @@ struct edges {
     float level_w, noise_w;
     float last_w;
     float resolution_w;        /* smallest step between readings that was seen lately; 0: none */
+    float still_ms;            /* how long readings have stood still to the digit lately */
     int32_t started, changing; /* changing: readings of the change so far */
     int32_t frozen;            /* the level was frozen */
     uint32_t damaged;          /* readings left out */

@@ -14,150 +14,8 @@
 
 #include "agent/identify.h"
 
-#define WATCH_MS 60000       /* between two looks at runs in progress */
-#define LEAST_UNKNOWN_WH 5.0 /* what takes less is not told as unknown */
-#define DECIDE_MS 180000     /* frames of this time stand behind one that is decided */
-
-/* ---- outcome ---- */
-
-static void end_outcome(struct mains *m)
-{
-    struct outcome *o = &m->shared->outcome;
-    if (!o->event_count && !o->alert_count && !m->hours_due)
-        return;
-    m->hours_due = 0;
-    o->hour_count = hours_take(&m->saved.hours, o->hours);
-    o->progress_ms = m->saved.last_ms;
-    o->state = &m->saved;
-    o->state_bytes = (int)sizeof(m->saved);
-    meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
-    m->status.events += (uint64_t)o->event_count;
-    m->sink.commit(m->sink.context, o);
-}
-
-static struct event *event_room(struct mains *m)
-{
-    struct outcome *o = &m->shared->outcome;
-    if (o->event_count == OUTCOME_EVENTS) {
-        /* More than a reading can lead to, but for readings after a long hole. */
-        m->status.events += (uint64_t)o->event_count;
-        meter_shared_stamp(m->shared, m->saved.offset_ms, m->quality);
-        m->sink.commit(m->sink.context, o);
-        o->event_count = o->alert_count = 0;
-    }
-    struct event *e = &o->events[o->event_count++];
-    memset(e, 0, sizeof(*e));
-    e->quality = m->quality;
-    e->model = mains_model(m)->version;
-    return e;
-}
-
-/* Room for what one call of anomaly.h may write. */
-static int alerts_fit(const struct mains *m)
-{
-    return m->shared->outcome.alert_count + ANOMALY_ALERTS <= OUTCOME_ALERTS;
-}
-
-static struct anomaly_run run_of(const struct mains *m, const struct event *e)
-{
-    double hours = (double)(e->end_ms - e->start_ms) / 3600000.0;
-    return (struct anomaly_run){.appliance = e->appliance,
-                                .start_ms = e->start_ms + m->saved.offset_ms,
-                                .end_ms = e->end_ms + m->saved.offset_ms,
-                                .energy_wh = e->energy_wh,
-                                .mean_w = hours > 0 ? e->energy_wh / hours : e->peak_w,
-                                .peak_w = e->peak_w,
-                                .whole = !strcmp(e->end_reason, "off"),
-                                .mixed = !strcmp(e->appliance, EVENT_UNKNOWN)};
-}
-
-/* An outcome has room for one routine: of runs that end with the same reading one is learned from.
- */
-static void learn(struct mains *m, const struct event *off)
-{
-    struct outcome *o = &m->shared->outcome;
-    if (o->has_routine || !alerts_fit(m))
-        return;
-    struct routine *routine =
-        meter_shared_recall(m->shared, &m->memory, m->config.name, off->appliance);
-    const struct anomaly_run finished = run_of(m, off);
-    o->alert_count += anomaly_finished(&m->saved.anomaly, &m->config.rules, routine, &finished,
-                                       meter_shared_alerts(m->shared));
-    m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
-    o->has_routine = 1;
-    o->routine = *routine;
-}
-
-/* Runs in progress, against what is usual. */
-static void watch_runs(struct mains *m, int64_t now_ms)
-{
-    struct event e = {.end_reason = ""};
-    for (int c = 0; c < m->classes; c++) {
-        const struct mains_run *run = &m->saved.runs.runs[c];
-        if (!run->told_ms || run->phase != MAINS_ON || !alerts_fit(m))
-            continue;
-        snprintf(e.appliance, sizeof(e.appliance), "%s", mains_model(m)->labels[c]);
-        e.start_ms = run->start_ms;
-        e.end_ms = now_ms > e.start_ms ? now_ms : e.start_ms;
-        e.energy_wh = run->energy_wh;
-        e.peak_w = (double)run->peak_w;
-        const struct anomaly_run running = run_of(m, &e);
-        struct anomaly_bounds bounds;
-        anomaly_recall(meter_shared_recall(m->shared, &m->memory, m->config.name, e.appliance),
-                       &m->config.rules, &running, &bounds);
-        m->shared->outcome.alert_count +=
-            anomaly_running(&m->saved.anomaly, &bounds, &running, meter_shared_alerts(m->shared));
-    }
-}
-
-static void tell_run(void *context, int type, int class, const struct mains_run *r, int64_t now_ms,
-                     const char *reason)
-{
-    struct mains *m = context;
-    struct event *e = event_room(m);
-    int64_t end_ms = r->phase == MAINS_PAUSE ? r->off_ms : now_ms;
-    double hours = (double)(end_ms - r->start_ms) / 3600000.0;
-    e->type = (enum event_type)type;
-    snprintf(e->appliance, sizeof(e->appliance), "%s", mains_model(m)->labels[class]);
-    e->confidence = (double)r->confidence;
-    e->start_ms = r->start_ms;
-    e->energy_wh = r->energy_wh;
-    e->peak_w = (double)r->peak_w;
-    e->time_ms = type == EVENT_ON ? r->start_ms : end_ms;
-    e->power_w = (double)(r->step_w > 0 ? r->step_w : r->level_w);
-    if (type == EVENT_ON)
-        return;
-    e->end_ms = end_ms;
-    e->power_w = hours > 0 ? r->energy_wh / hours : (double)r->level_w;
-    if (type == EVENT_OFF) {
-        e->up_w = fmax((double)r->step_w, 0);
-        snprintf(e->end_reason, sizeof(e->end_reason), "%s", reason);
-        learn(m, e);
-    }
-}
-
-/* A run of something without a name is told when it is over. */
-static void tell_load(void *context, const struct mains_load *l)
-{
-    struct mains *m = context;
-    double hours = (double)(l->end_ms - l->start_ms) / 3600000.0;
-    double watts = ((double)l->up_w + (double)l->down_w) / 2;
-    if (m->load)
-        m->load(m->load_context, l);
-    if (!l->end_ms || (!l->name && watts * hours < LEAST_UNKNOWN_WH))
-        return;
-    struct event *e = event_room(m);
-    e->type = EVENT_OFF;
-    snprintf(e->appliance, sizeof(e->appliance), "%s", l->name ? l->name : EVENT_UNKNOWN);
-    e->start_ms = l->start_ms;
-    e->time_ms = e->end_ms = l->end_ms;
-    e->power_w = watts;
-    e->energy_wh = watts * hours;
-    e->peak_w = e->up_w = (double)l->up_w;
-    e->down_w = (double)l->down_w;
-    snprintf(e->end_reason, sizeof(e->end_reason), "off");
-    learn(m, e);
-}
+#define WATCH_MS 60000   /* between two looks at runs in progress */
+#define DECIDE_MS 180000 /* frames of this time stand behind one that is decided */
 
 /* ---- the window ---- */
 
@@ -184,6 +42,19 @@ static float world_watts(void *context, int64_t t_ms)
     return fmaxf(mains_watts(m, t_ms), -1);
 }
 
+static void find_cycles(struct mains *m, const struct model *model)
+{
+    int cycles = 0;
+    for (int c = 0; c < m->classes; c++) {
+        const struct mains_rule *rule = mains_rules_find(model->labels[c]);
+        if (rule->kind == MAINS_CYCLE && cycles == MAINS_CYCLES)
+            m->world.cycle[c] = MAINS_NO_ROOM;
+        else
+            m->world.cycle[c] = (int8_t)(rule->kind == MAINS_CYCLE ? cycles++ : -1);
+        m->thresholds[c] = model_threshold(model, (uint32_t)c);
+    }
+}
+
 static int take_model(struct mains *m)
 {
     const struct model *model = mains_model(m);
@@ -191,26 +62,26 @@ static int take_model(struct mains *m)
     int depth = (int)((DECIDE_MS + step_ms - 1) / step_ms);
     m->classes = (int)model->class_count;
     m->lag = model_lag(model);
-    for (int c = 0; c < m->classes; c++) {
-        m->rules[c] = mains_rules_find(model->labels[c]);
-        m->thresholds[c] = model_threshold(model, (uint32_t)c);
-    }
+    find_cycles(m, model);
     uint32_t labels = identify_labels(model);
     int fresh = m->saved.labels != labels;
     if (fresh) {
         mains_decode_init(&m->saved.decode, m->classes, depth);
+        for (int i = 0; i < MAINS_CYCLES; i++)
+            mains_cycle_init(&m->saved.cycles[i]);
         m->saved.labels = labels;
     } else {
         m->saved.decode.depth = depth < MAINS_DEPTH ? depth : MAINS_DEPTH;
     }
-    m->world = (struct mains_world){.rules = m->rules,
-                                    .classes = m->classes,
-                                    .period_ms = model->period_ms,
-                                    .report_ms = m->config.report_ms,
-                                    .edges = &m->saved.ring,
-                                    .decode = &m->saved.decode,
-                                    .tell = {m, tell_run, tell_load},
-                                    .watts = world_watts};
+    m->world.rules = m->rules;
+    m->world.classes = m->classes;
+    m->world.period_ms = model->period_ms;
+    m->world.report_ms = m->config.report_ms;
+    m->world.edges = &m->saved.ring;
+    m->world.decode = &m->saved.decode;
+    m->world.cycles = m->saved.cycles;
+    m->world.tell = (struct mains_tell){m, mains_tell_run, mains_tell_load};
+    m->world.watts = world_watts;
     mains_house_apply(m);
     return fresh;
 }
@@ -323,6 +194,9 @@ static void take_frame(struct mains *m, int usable)
         m->saved.runs.cell_ms = t;
     if (t >= m->saved.hole_ms && t < m->saved.hole_end_ms)
         usable = 0;
+    for (int c = 0; c < m->classes && usable; c++)
+        if (m->world.cycle[c] >= 0)
+            mains_cycle_hear(&m->saved.cycles[m->world.cycle[c]], t, p[c]);
     if (!mains_decode_push(&m->saved.decode, m->rules, &m->saved.ring, t, step_ms(m),
                            usable ? p : NULL, &f))
         return;
@@ -331,7 +205,7 @@ static void take_frame(struct mains *m, int usable)
     if (m->saved.runs.cell_ms - m->watched_ms >= WATCH_MS ||
         m->saved.runs.cell_ms < m->watched_ms) {
         m->watched_ms = m->saved.runs.cell_ms;
-        watch_runs(m, m->saved.runs.cell_ms);
+        mains_watch_runs(m, m->saved.runs.cell_ms);
     }
 }
 
@@ -397,7 +271,7 @@ static void turn_back(struct mains *m)
     meter_shared_begin(m->shared, m->config.name, 1);
     if (m->window.engine && m->saved.runs.cell_ms)
         mains_runs_end(&m->saved.runs, &m->world, m->saved.last_ms, "gap");
-    end_outcome(m);
+    mains_end_outcome(m);
     mains_decode_restart(&m->saved.decode);
     edges_init(&m->saved.edges);
     m->saved.ring.count = 0;
@@ -450,7 +324,7 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     struct outcome *o = &m->shared->outcome;
     o->alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, meter_shared_alerts(m->shared));
     int use = 1;
-    if (!damaged && alerts_fit(m))
+    if (!damaged && mains_alerts_fit(m))
         o->alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
                                           (double)watts, meter_shared_alerts(m->shared), &use);
     damaged |= !use;
@@ -463,7 +337,7 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
         m->hours_due |=
             hours_add(&m->saved.hours, wall_ms, (double)watts, 0, 0, m->config.max_gap_ms);
     }
-    end_outcome(m);
+    mains_end_outcome(m);
     return 0;
 }
 
@@ -496,7 +370,7 @@ void mains_forget(struct mains *m, const char *appliance)
     meter_shared_begin(m->shared, m->config.name, 1);
     m->shared->outcome.alert_count +=
         anomaly_forget(&m->saved.anomaly, appliance, t_ms, meter_shared_alerts(m->shared));
-    end_outcome(m);
+    mains_end_outcome(m);
 }
 
 void mains_tick(struct mains *m, int64_t now_ms)
@@ -512,7 +386,7 @@ void mains_tick(struct mains *m, int64_t now_ms)
     m->shared->outcome.alert_count +=
         anomaly_silent(&m->saved.anomaly, since + m->saved.offset_ms, m->config.silence_ms,
                        meter_shared_alerts(m->shared));
-    end_outcome(m);
+    mains_end_outcome(m);
 }
 
 void mains_finish(struct mains *m)
@@ -529,7 +403,7 @@ void mains_finish(struct mains *m)
         look(m, t, last, 0);
     if (m->saved.runs.cell_ms)
         mains_runs_end(&m->saved.runs, &m->world, end, "stop");
-    end_outcome(m);
+    mains_end_outcome(m);
 }
 
 /* ---- the rest ---- */
@@ -549,7 +423,7 @@ int mains_set_engine(struct mains *m, const struct engine *engine)
     if (mains_model(m) && identify_labels(to) != m->saved.labels && m->saved.runs.cell_ms) {
         meter_shared_begin(m->shared, m->config.name, 1);
         mains_runs_end(&m->saved.runs, &m->world, m->saved.runs.cell_ms, "gap");
-        end_outcome(m);
+        mains_end_outcome(m);
     }
     meter_window_free(&m->window);
     m->window = fresh;

@@ -13,10 +13,6 @@
     60.0f /* the other state is never further away: what was long ago is forgotten                 \
            */
 #define TICK_MS 100
-#define HIGH_SHARE 0.85f /* quantiles of the odds of what comes and goes all day */
-#define LOW_SHARE 0.15f
-#define MOST_SHIFT 1.5f  /* of what is even */
-#define SLOW_FRAMES 2000 /* so many in, the quantiles move slowly */
 
 /* ---- edges ---- */
 
@@ -135,9 +131,6 @@ void mains_decode_restart(struct mains_decode *d)
 {
     struct mains_decode fresh;
     mains_decode_init(&fresh, d->classes, d->depth);
-    memcpy(fresh.high, d->high, sizeof(fresh.high));
-    memcpy(fresh.low, d->low, sizeof(fresh.low));
-    fresh.seen = d->seen;
     *d = fresh;
 }
 
@@ -146,11 +139,8 @@ void mains_decode_init(struct mains_decode *d, int classes, int depth)
     memset(d, 0, sizeof(*d));
     d->classes = classes < MAINS_CLASSES ? classes : MAINS_CLASSES;
     d->depth = depth < 1 ? 1 : depth < MAINS_DEPTH ? depth : MAINS_DEPTH;
-    for (int c = 0; c < d->classes; c++) {
+    for (int c = 0; c < d->classes; c++)
         d->cost[c][1] = MOST_COST;
-        d->high[c] = 2;
-        d->low[c] = -2;
-    }
 }
 
 static float odds(float p)
@@ -159,23 +149,9 @@ static float odds(float p)
     return logf(p / (1 - p));
 }
 
-static void learn_quantile(float *q, float x, float share, float pace)
-{
-    *q += pace * (x > *q ? share : share - 1);
-}
-
-/* The odds of a compressor, measured from what is even in this place. */
-static float placed(struct mains_decode *d, int c, float x)
-{
-    float pace = 0.2f / (1 + 9.0f * (float)d->seen / SLOW_FRAMES);
-    learn_quantile(&d->high[c], x, HIGH_SHARE, pace);
-    learn_quantile(&d->low[c], x, LOW_SHARE, pace);
-    return x - fminf(fmaxf((d->high[c] + d->low[c]) / 2, -MOST_SHIFT), MOST_SHIFT);
-}
-
 /* Evidence that class c is on, of one observation. */
-static float evidence(struct mains_decode *d, const struct mains_rule *const *rules, const float *p,
-                      int c)
+static float evidence(const struct mains_decode *d, const struct mains_rule *const *rules,
+                      const float *p, int c)
 {
     float mine = odds(p[c]), other = -MOST_EVIDENCE;
     for (int k = 0; k < d->classes && rules[c]->group; k++)
@@ -183,8 +159,6 @@ static float evidence(struct mains_decode *d, const struct mains_rule *const *ru
             other = fmaxf(other, odds(p[k]));
     if (other > mine && other > 0)
         mine -= other;
-    if (rules[c]->kind == MAINS_CYCLE)
-        mine = placed(d, c, mine);
     return fminf(fmaxf(mine, -MOST_EVIDENCE), MOST_EVIDENCE);
 }
 
@@ -238,6 +212,21 @@ static uint16_t trace_back(const struct mains_decode *d)
     return on;
 }
 
+static void keep_most(struct mains_decode *d, int64_t t_ms)
+{
+    int64_t cell = t_ms / MAINS_MOST_MS;
+    if (cell < d->most_cell || cell - d->most_cell >= MAINS_MOST_CELLS)
+        memset(d->most, 0, sizeof(d->most));
+    else
+        for (int64_t i = d->most_cell + 1; i <= cell; i++)
+            memset(d->most[i % MAINS_MOST_CELLS], 0, sizeof(d->most[0]));
+    d->most_cell = cell;
+    uint8_t *most = d->most[cell % MAINS_MOST_CELLS];
+    for (int c = 0; c < d->classes; c++)
+        if (d->p[d->at][c] > most[c])
+            most[c] = d->p[d->at][c];
+}
+
 int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *rules,
                       const struct mains_ring *edges, int64_t t_ms, int64_t step_ms, const float *p,
                       struct mains_frame *out)
@@ -246,9 +235,10 @@ int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *ru
     for (int c = 0; c < d->classes; c++) {
         float e = p ? evidence(d, rules, p, c) : 0;
         d->p[d->at][c] = p ? (uint8_t)lrintf(255 * fminf(fmaxf(p[c], 0), 1)) : 0;
-        step_class(d, edges, rules[c], c, t_ms, step_ms, e);
+        if (rules[c]->kind != MAINS_CYCLE)
+            step_class(d, edges, rules[c], c, t_ms, step_ms, e);
     }
-    d->seen += p && d->seen < SLOW_FRAMES;
+    keep_most(d, t_ms);
     d->at = (d->at + 1) % MAINS_DEPTH;
     d->count++;
     if (d->count < d->depth)
@@ -261,11 +251,14 @@ int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *ru
 
 float mains_decode_most(const struct mains_decode *d, int c, int64_t from_ms, int64_t to_ms)
 {
-    float most = -1;
-    for (int i = 0; i < MAINS_DEPTH; i++)
-        if (d->frame_ms[i] >= from_ms && d->frame_ms[i] <= to_ms)
-            most = fmaxf(most, (float)d->p[i][c] / 255);
-    return most;
+    int64_t i = from_ms / MAINS_MOST_MS, last = to_ms / MAINS_MOST_MS;
+    uint8_t most = 0;
+    if (i <= d->most_cell - MAINS_MOST_CELLS)
+        i = d->most_cell - MAINS_MOST_CELLS + 1;
+    for (; i <= last && i <= d->most_cell; i++)
+        if (d->most[i % MAINS_MOST_CELLS][c] > most)
+            most = d->most[i % MAINS_MOST_CELLS][c];
+    return (float)most / 255;
 }
 
 /* ---- bytes that were read back ---- */
@@ -286,11 +279,11 @@ int mains_ring_check(const struct mains_ring *r)
 int mains_decode_check(const struct mains_decode *d)
 {
     if (d->classes < 0 || d->classes > MAINS_CLASSES || d->depth < 0 || d->depth > MAINS_DEPTH ||
-        d->count < 0 || d->count > MAINS_DEPTH || d->seen < 0 || d->at < 0 || d->at >= MAINS_DEPTH)
+        d->count < 0 || d->count > MAINS_DEPTH || d->at < 0 || d->at >= MAINS_DEPTH ||
+        d->most_cell < 0)
         return -EBADMSG;
     for (int c = 0; c < d->classes; c++)
-        if (!isfinite(d->cost[c][0]) || !isfinite(d->cost[c][1]) || !isfinite(d->level_w[c]) ||
-            !isfinite(d->high[c]) || !isfinite(d->low[c]))
+        if (!isfinite(d->cost[c][0]) || !isfinite(d->cost[c][1]) || !isfinite(d->level_w[c]))
             return -EBADMSG;
     return 0;
 }

@@ -6,10 +6,8 @@
  * evidence for on or off, and switching between two frames costs less where an edge of a fitting
  * size stands. Evidence is the logarithm of the odds, bounded, and scaled because overlapping
  * windows see the same thing; of classes that exclude each other the less likely one has it
- * reduced. What a compressor's odds usually are when it runs and when not differs from home to
- * home; half-way between the two quantiles, learned as it goes, is taken for even. Times are those
- * of the grid samples that a frame speaks of. Memory is constant; the structure holds no pointers
- * and may be copied as bytes.
+ * reduced. Compressors are left to mains_cycle.h. Times are those of the grid samples that a frame
+ * speaks of. Memory is constant; the structure holds no pointers and may be copied as bytes.
  */
 #ifndef AGENT_MAINS_DECODE_H
 #define AGENT_MAINS_DECODE_H
@@ -19,9 +17,11 @@
 #include "agent/edges.h"
 #include "agent/mains_rules.h"
 
-#define MAINS_CLASSES 16 /* at most, of a mains model */
-#define MAINS_DEPTH 24   /* frames between a frame and the decision about it, at most */
-#define MAINS_EDGES 96   /* remembered at a time */
+#define MAINS_CLASSES 16    /* at most, of a mains model */
+#define MAINS_DEPTH 24      /* frames between a frame and the decision about it, at most */
+#define MAINS_EDGES 96      /* remembered at a time */
+#define MAINS_MOST_MS 32000 /* cells of the largest probabilities, and how many are kept */
+#define MAINS_MOST_CELLS 36
 
 /* The edges of the last while, in order of time. */
 struct mains_edge {
@@ -60,10 +60,10 @@ struct mains_decode {
     int64_t frame_ms[MAINS_DEPTH];
     uint8_t p[MAINS_DEPTH][MAINS_CLASSES]; /* in 1/255; 255 at most */
     uint16_t back[MAINS_DEPTH][2];         /* a bit a class: the state before, for off and on */
-    float cost[MAINS_CLASSES][2];          /* of the best way that ends off, on */
-    float level_w[MAINS_CLASSES];          /* of the step with which the way that ends on began */
-    float high[MAINS_CLASSES], low[MAINS_CLASSES]; /* usual odds of this place (compressors) */
-    int32_t seen;                                  /* frames that high and low come from */
+    int64_t most_cell; /* number of the newest cell of most, time / MAINS_MOST_MS */
+    uint8_t most[MAINS_MOST_CELLS][MAINS_CLASSES]; /* largest of p in it */
+    float cost[MAINS_CLASSES][2];                  /* of the best way that ends off, on */
+    float level_w[MAINS_CLASSES]; /* of the step with which the way that ends on began */
 };
 
 struct mains_frame { /* a decision */
@@ -74,11 +74,11 @@ struct mains_frame { /* a decision */
 
 void mains_decode_init(struct mains_decode *d, int classes, int depth);
 
-/* The largest probability of class c in the frames from from_ms to to_ms that are still kept; -1:
- * none. */
+/* The largest probability of class c between two times, as far as cells of MAINS_MOST_MS tell; 0:
+ * nothing is known. */
 float mains_decode_most(const struct mains_decode *d, int c, int64_t from_ms, int64_t to_ms);
 
-/* Forgets the frames, not what was learned of the place. */
+/* Forgets the frames. */
 void mains_decode_restart(struct mains_decode *d);
 
 /* One frame; p [classes], or NULL: nothing is known (a hole). rules [classes]. step_ms: between

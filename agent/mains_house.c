@@ -27,7 +27,8 @@ void mains_house_apply(struct mains *m)
     m->world.elsewhere = m->world.silent = 0;
     memset(m->early_ms, 0, sizeof(m->early_ms));
     for (int c = 0; c < m->classes; c++)
-        m->rules[c] = mains_rules_find(mains_model(m)->labels[c]);
+        m->rules[c] =
+            mains_rules_find(m->world.cycle[c] == MAINS_NO_ROOM ? "" : mains_model(m)->labels[c]);
     m->house_version = m->house ? m->house->version : 0;
     for (int i = 0; m->house && i < m->house->count; i++) {
         const struct place_proto *p = &m->house->protos[i];

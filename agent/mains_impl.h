@@ -9,7 +9,8 @@
 #include "agent/mains.h"
 #include "agent/place_house.h"
 
-#define MAINS_SAVED_MAGIC 0x316e616du /* "man1" */
+#define MAINS_SAVED_MAGIC 0x326e616du /* "man2" */
+#define MAINS_CYCLES 2                /* compressors that are looked for, at most */
 
 struct mains_saved {
     uint32_t magic, size;
@@ -25,6 +26,7 @@ struct mains_saved {
     struct mains_ring ring;
     struct mains_decode decode;
     struct mains_runs runs;
+    struct mains_cycle cycles[MAINS_CYCLES];
 };
 static_assert(sizeof(struct mains_saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
 
@@ -74,5 +76,18 @@ static inline const struct model *mains_model(const struct mains *m)
 {
     return m->window.engine ? engine_model(m->window.engine) : NULL;
 }
+
+/* mains_tell.c */
+
+/* Commits what the reading led to, if it led to anything. */
+void mains_end_outcome(struct mains *m);
+/* Room for what one call of anomaly.h may write. */
+int mains_alerts_fit(const struct mains *m);
+/* Runs in progress, against what is usual. */
+void mains_watch_runs(struct mains *m, int64_t now_ms);
+/* For struct mains_tell. */
+void mains_tell_run(void *context, int type, int class, const struct mains_run *r, int64_t now_ms,
+                    const char *reason);
+void mains_tell_load(void *context, const struct mains_load *l);
 
 #endif

@@ -25,14 +25,14 @@ struct mains_rule {
     int32_t run_s;                /* shorter runs are none */
     int32_t gap_s;                /* shorter pauses belong to the run */
     int32_t slack_s;              /* how far an edge may be from where the network sees it */
-    int32_t lead_s, early_s; /* the run begins at most, at least so long before its first heater;
-                              * 0, 0: no bound */
-    float evidence_s;        /* results of the network within this time are one observation */
-    float change;            /* cost of switching, in natural logarithms of odds */
-    float no_edge;           /* more of it where no edge fits */
-    int32_t block_s; /* a step up and its step down no further apart are a run if the network does
-                      * not object; 0: never */
-    int32_t group;   /* of one group, not 0, only one runs unless both are clear */
+    int32_t lead_s;   /* the run begins at most so long before its first heater; 0: no bound */
+    int32_t early_s;  /* and so long before the network sees it: valves and a pump come first */
+    float evidence_s; /* results of the network within this time are one observation */
+    float change;     /* cost of switching, in natural logarithms of odds */
+    float no_edge;    /* more of it where no edge fits */
+    int32_t block_s;  /* a step up and its step down no further apart are a run if the network does
+                       * not object; 0: never */
+    int32_t group;    /* of one group, not 0, only one runs unless both are clear */
 };
 
 /* Never NULL. */

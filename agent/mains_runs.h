@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 #include "agent/books.h"
+#include "agent/mains_cycle.h"
 #include "agent/mains_decode.h"
 
 #define MAINS_QUEUE 24
+#define MAINS_NO_ROOM (-2) /* one compressor too many: its class is followed like a lamp */
 
 enum mains_phase { MAINS_NONE = 0, MAINS_ON = 1, MAINS_PAUSE = 2 };
 
@@ -43,7 +45,6 @@ struct mains_runs {
     uint16_t counts[MAINS_CLASSES]; /* frames of the stretch that is on */
     float sums[MAINS_CLASSES];      /* of the probabilities in it */
     float levels[MAINS_CLASSES];    /* step that it began with */
-    float usual_w[MAINS_CLASSES];   /* of a compressor's steps down: its power without inrush */
     struct mains_switch queue[MAINS_QUEUE];
     struct mains_run runs[MAINS_CLASSES];
     struct books books;
@@ -71,6 +72,8 @@ struct mains_world {                       /* what the runs look at */
     int64_t period_ms, report_ms; /* report_ms 0: no reports of long runs */
     struct mains_ring *edges;
     const struct mains_decode *decode;
+    struct mains_cycle *cycles;
+    int8_t cycle[MAINS_CLASSES]; /* which of them is the class's; -1: none; MAINS_NO_ROOM */
     const int32_t *early_ms; /* [classes]: so much before it is found a run begins; NULL: nothing */
     uint16_t elsewhere;      /* classes whose runs a person's prototypes find, a bit each */
     uint16_t silent;         /* of these, those that are followed for the books, but not told */

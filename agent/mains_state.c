@@ -22,6 +22,10 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
         return;
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++)
         move(times[i], by);
+    for (int i = 0; i < MAINS_CYCLES; i++)
+        mains_cycle_shift(&s->cycles[i], by);
+    if (s->decode.most_cell)
+        s->decode.most_cell += by / MAINS_MOST_MS;
     for (int i = 0; i < MAINS_DEPTH; i++)
         move(&s->decode.frame_ms[i], by);
     for (int i = 0; i < s->runs.queued; i++)
@@ -45,6 +49,9 @@ static int load_saved(struct mains *m, const void *state, int state_bytes)
         hours_check(&s.hours) || edges_check(&s.edges) || mains_ring_check(&s.ring) ||
         mains_decode_check(&s.decode) || mains_runs_check(&s.runs))
         return -EBADMSG;
+    for (int i = 0; i < MAINS_CYCLES; i++)
+        if (mains_cycle_check(&s.cycles[i]))
+            return -EBADMSG;
     if (mains_model(m) && s.labels != m->saved.labels)
         return -EBADMSG; /* other classes: the runs are taken from the history by name */
     s.anomaly.meter = m->saved.anomaly.meter;
@@ -76,6 +83,8 @@ static void adopt(struct mains *m, const struct history_run *open, int64_t now_m
     run->peak_w = (float)open->peak_w;
     run->level_w = run->step_w = (float)open->peak_w;
     run->confidence = (float)open->confidence;
+    if (m->world.cycle[c] >= 0)
+        return; /* its steps tell when it ends */
     m->saved.runs.on = (uint16_t)(m->saved.runs.on | 1u << c);
     m->saved.decode.cost[c][0] = m->rules[c]->change;
     m->saved.decode.cost[c][1] = 0;

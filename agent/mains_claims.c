@@ -1,0 +1,257 @@
+/* mains_claims.c - whose the edges are that no decision claimed: a pulse's pause, a program's
+ * heater, a pulse or a compressor that two steps give away, a load without a name. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "agent/event.h"
+#include "agent/mains_runs_impl.h"
+
+#define MS_PER_H 3600000.0
+#define OPEN_MS 600000      /* a load that lasts longer is told before it ends */
+#define SAME_SHARE 0.25f    /* steps up and down of a pulse differ by less */
+#define LOAD_SHARE 0.12f    /* and those of an unexplained load */
+#define BLOCK_P 0.2f        /* what the network must think of a block at least */
+#define INSIDE_P 0.5f       /* and while a program runs that may have made the steps */
+#define BLOCK_MS 600000     /* no rule has longer ones */
+#define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */
+#define BLOCK_NEAR_MS 8000  /* a little around it counts, too */
+#define OPEN_EVERY_MS 60000 /* and is looked at so often meanwhile */
+#define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
+
+static int alike(float a, float b, float share)
+{
+    return fabsf(a - b) <= fmaxf(share * fmaxf(a, b), 2 * EDGES_LEAST_W);
+}
+
+/* A pulse that the network sees go on may yet pause: its edges say so. 1: the edge is its own. */
+static int pulse_edge(struct mains_runs *r, const struct mains_world *w, int c, int i, int64_t t_ms)
+{
+    struct mains_run *run = &r->runs[c];
+    float step = w->edges->edges[i].step_w;
+    if (w->rules[c]->kind != MAINS_PULSE || run->phase == MAINS_NONE ||
+        !alike(fabsf(step), run->level_w, SAME_SHARE))
+        return 0;
+    if (step < 0 && run->phase == MAINS_ON) {
+        mains_runs_off(run, t_ms);
+    } else if (step > 0 && run->phase == MAINS_PAUSE && r->live >> c & 1) {
+        run->phase = MAINS_ON;
+        run->level_w = step;
+    } else {
+        return 0;
+    }
+    w->edges->edges[i].claim = (int8_t)c;
+    return 1;
+}
+
+/* A step that the program cannot have made is somebody else's until it goes down again. 1: it
+ * may be the program's. */
+static int program_edge(struct mains_run *run, const struct mains_rule *rule, float step)
+{
+    if (rule->kind != MAINS_PROGRAM || run->phase != MAINS_ON)
+        return 0;
+    if (step > 0 && run->last_w + step > 1.1f * rule->step_max_w)
+        run->foreign_w += step;
+    else if (step < 0 && run->foreign_w > 0 && -step > 0.5f * run->foreign_w)
+        run->foreign_w = fmaxf(0, run->foreign_w + step);
+    else
+        return 1;
+    return 0;
+}
+
+/* The step up that an unexplained step down belongs to, or -1. */
+static int find_up(const struct mains_ring *edges, int down)
+{
+    for (int i = down - 1; i >= 0; i--) {
+        const struct mains_edge *e = &edges->edges[i];
+        int pair;
+        if (e->claim == MAINS_FREE && e->step_w > 0 &&
+            (alike(e->step_w, -edges->edges[down].step_w, LOAD_SHARE) ||
+             alike(mains_ring_step(edges, i, &pair), -edges->edges[down].step_w, LOAD_SHARE)))
+            return i;
+    }
+    return -1;
+}
+
+static void tell_load(const struct mains_world *w, int up, int down)
+{
+    struct mains_edge *e = &w->edges->edges[up];
+    struct mains_load l = {
+        .start_ms = mains_ring_time(w->edges, up), .up_w = e->step_w, .before_w = e->before_w};
+    if (down >= 0) {
+        l.end_ms = mains_ring_time(w->edges, down);
+        l.down_w = -w->edges->edges[down].step_w;
+        mains_runs_claim(w->edges, up, MAINS_TOLD);
+        w->edges->edges[down].claim = MAINS_TOLD;
+    } else {
+        e->pad = OPEN_TOLD;
+    }
+    if (w->tell.load)
+        w->tell.load(w->tell.context, &l);
+}
+
+/* The pulse that a step up and its step down are by size and length, when the network thinks so
+ * much of it (*most, set to what it thinks); -1: none. */
+static int block_class(const struct mains_world *w, int up, int down, float *most)
+{
+    int best = -1;
+    float step = w->edges->edges[up].step_w;
+    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
+    for (int c = 0; c < w->classes; c++) {
+        const struct mains_rule *rule = w->rules[c];
+        if (to - from > (int64_t)rule->block_s * 1000 || to - from < (int64_t)rule->run_s * 1000 ||
+            step < rule->step_min_w || step > rule->step_max_w || w->elsewhere >> c & 1)
+            continue;
+        float p = mains_decode_most(w->decode, c, from - BLOCK_NEAR_MS, to + BLOCK_NEAR_MS);
+        if (p > *most) {
+            *most = p;
+            best = c;
+        }
+    }
+    return best;
+}
+
+/* What was booked as unknown was a run, or belongs to one that pauses. */
+static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int up, int down,
+                  float watts, float confidence)
+{
+    struct mains_run *run = &r->runs[c];
+    const struct mains_edge *e = w->edges->edges;
+    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
+    if (run->phase == MAINS_PAUSE && from - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
+        mains_runs_close(r, w, c, from, "off");
+    if (run->phase == MAINS_NONE) {
+        run->start_ms = from;
+        run->step_w = e[up].step_w;
+        run->confidence = confidence;
+    }
+    run->phase = MAINS_PAUSE;
+    run->off_ms = to;
+    run->level_w = watts;
+    run->peak_w = fmaxf(run->peak_w, watts);
+    run->energy_wh += books_claim(&r->books, (double)watts * (double)(to - from) / MS_PER_H);
+    mains_runs_claim(w->edges, up, c);
+    w->edges->edges[down].claim = (int8_t)c;
+}
+
+/* Whether the step down ends a pulse of which the network thinks at least so much. */
+static int adopt_block(struct mains_runs *r, const struct mains_world *w, int down, float least)
+{
+    const struct mains_edge *e = w->edges->edges;
+    int best = -1, up = -1;
+    for (int i = down - 1; i >= 0; i--) {
+        if (mains_ring_time(w->edges, down) - mains_ring_time(w->edges, i) > BLOCK_MS)
+            break;
+        if (e[i].claim != MAINS_FREE || !alike(e[i].step_w, -e[down].step_w, SAME_SHARE))
+            continue;
+        int c = block_class(w, i, down, &least);
+        if (c >= 0) {
+            best = c;
+            up = i;
+        }
+    }
+    if (best < 0 || r->runs[best].phase == MAINS_ON)
+        return 0;
+    adopt(r, w, best, up, down, (e[up].step_w - e[down].step_w) / 2, least);
+    return 1;
+}
+
+/* The end of a compressor's run, which is told now as a whole. */
+static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
+{
+    struct mains_found f;
+    for (int c = 0; c < w->classes; c++) {
+        const int mine = w->cycle[c] >= 0 && !((w->elsewhere & ~w->silent) >> c & 1);
+        struct mains_cycle *y = mine ? &w->cycles[w->cycle[c]] : NULL;
+        struct mains_run *run = &r->runs[c];
+        if (y && run->phase == MAINS_ON) {
+            if (!mains_cycle_ends(y, w->edges, i, run->level_w))
+                continue;
+            mains_runs_off(run, mains_ring_time(w->edges, i));
+            w->edges->edges[i].claim = (int8_t)c;
+            return 1;
+        }
+        if (!y || !mains_cycle_due(y, w->edges, i, &f))
+            continue;
+        adopt(r, w, c, f.up, f.down, f.level_w, f.confidence);
+        return 1;
+    }
+    return 0;
+}
+
+/* A compressor's run that goes on for longer than is known begins. now_ms: booked so far. 0: edge i
+ * is nothing of the kind. */
+int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int i, int64_t now_ms)
+{
+    int pair;
+    for (int c = 0; c < w->classes; c++) {
+        struct mains_run *run = &r->runs[c];
+        float confidence;
+        if (w->cycle[c] < 0 || run->phase == MAINS_ON || (w->elsewhere & ~w->silent) >> c & 1)
+            continue;
+        enum mains_open is =
+            mains_cycle_open(&w->cycles[w->cycle[c]], w->edges, i, now_ms, &confidence);
+        if (is == MAINS_NO_RUN)
+            continue;
+        if (is == MAINS_PERHAPS)
+            return 1;
+        if (run->phase == MAINS_PAUSE)
+            mains_runs_close(r, w, c, now_ms, "off");
+        run->start_ms = mains_ring_time(w->edges, i);
+        run->phase = MAINS_ON;
+        run->level_w = run->peak_w = run->step_w = mains_ring_step(w->edges, i, &pair);
+        run->confidence = confidence;
+        run->energy_wh = books_claim(&r->books, (double)run->level_w *
+                                                    (double)(now_ms - run->start_ms) / MS_PER_H);
+        mains_runs_claim(w->edges, i, c);
+        return 1;
+    }
+    return 0;
+}
+
+/* Whether a program runs whose heater takes as much. */
+static int is_heater(const struct mains_runs *r, const struct mains_world *w, float watts)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON &&
+            alike(watts, r->runs[c].peak_w, HEATER_SHARE))
+            return 1;
+    return 0;
+}
+
+static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
+{
+    int64_t t = mains_ring_time(w->edges, i);
+    float step = w->edges->edges[i].step_w;
+    int explained = 0;
+    for (int c = 0; c < w->classes && !explained; c++)
+        explained = pulse_edge(r, w, c, i, t);
+    if (explained || adopt_cycle(r, w, i) ||
+        (step < 0 && !is_heater(r, w, -step) && adopt_block(r, w, i, INSIDE_P)))
+        return;
+    for (int c = 0; c < w->classes && !explained; c++)
+        explained = program_edge(&r->runs[c], w->rules[c], step);
+    if (explained || step > 0 || adopt_block(r, w, i, BLOCK_P))
+        return;
+    int up = find_up(w->edges, i);
+    if (up >= 0)
+        tell_load(w, up, i);
+}
+
+void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
+{
+    for (int i = 0; i < w->edges->count; i++) {
+        const struct mains_edge *e = &w->edges->edges[i];
+        int64_t t = mains_ring_time(w->edges, i);
+        if (t >= until_ms)
+            break;
+        if (e->claim != MAINS_FREE)
+            continue;
+        if (t >= until_ms - w->period_ms)
+            take_edge(r, w, i);
+        else if (e->step_w > 0 && e->pad != OPEN_TOLD && until_ms - t >= OPEN_MS &&
+                 (until_ms - t) % OPEN_EVERY_MS < w->period_ms &&
+                 !mains_runs_open_cycle(r, w, i, until_ms))
+            tell_load(w, i, -1);
+    }
+}

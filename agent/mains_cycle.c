@@ -1,0 +1,325 @@
+/* mains_cycle.c - pairs of steps, and which of them are a compressor's runs. */
+#include "agent/mains_cycle.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#define NOT_KNOWN 255
+#define LEAST_MS 100000 /* of a run */
+#define MOST_MS 6000000
+#define LEAST_W 20.0f /* of its step down */
+#define MOST_W 400.0f
+#define UP_LEAST (-0.3f) /* logarithm of the step up to that down: a start takes more */
+#define UP_MOST 0.85f
+#define SPLIT_MS 32000          /* a step down may come in two pieces so far apart */
+#define AROUND_MS 420000        /* before and behind a run the network is listened to so long */
+#define ALIKE_LEVEL 0.12f       /* logarithms of two levels that are one */
+#define ALIKE_LENGTH 0.4f       /* and of two durations */
+#define PAIRS_MINUTES (12 * 60) /* pairs are remembered so long */
+#define PAIR_ODDS (-1.0f)       /* and only when the network thinks so much of them */
+#define PAIR_MS 180000
+#define MOST_ALIKE 24
+#define USUAL_LN_S 7.0f /* 18 minutes; a run half or twice as long is as likely */
+#define USUAL_ROOM 0.6f
+#define LEVEL_SCALE 80.0f
+#define LEVEL_FROM 2.9f
+#define LENGTH_SCALE 60.0f
+#define LENGTH_FROM 4.5f
+#define USUAL_BEHIND (-1.5f) /* log-odds behind a run */
+#define END_FALL 1.5f        /* they fall so much where one ends */
+#define AHEAD_MS 1800000     /* edges are known so far ahead */
+#define GONE_MS 600000
+#define GONE_ODDS (-0.8f)
+#define EVEN (-1.6f) /* log-odds from which a pair is taken */
+
+/* The regression: sums are of log-odds. */
+#define B_ONE (-3.76f)
+#define B_INSIDE 0.95f
+#define B_BEFORE (-0.33f)
+#define B_BEHIND (-0.58f)
+#define B_LENGTH (-3.55f)
+#define B_ALIKE 1.02f
+#define B_UNLIKE (-0.92f)
+#define B_NEAREST 0.53f
+#define B_LEAST 0.39f
+
+void mains_cycle_init(struct mains_cycle *y)
+{
+    memset(y, 0, sizeof(*y));
+    memset(y->p, NOT_KNOWN, sizeof(y->p));
+}
+
+static uint8_t *cell_of(struct mains_cycle *y, int64_t cell)
+{
+    return &y->p[cell % MAINS_CYCLE_CELLS];
+}
+
+void mains_cycle_hear(struct mains_cycle *y, int64_t t_ms, float p)
+{
+    int64_t cell = t_ms / MAINS_CYCLE_CELL_MS;
+    if (cell < y->cell || cell - y->cell >= MAINS_CYCLE_CELLS)
+        memset(y->p, NOT_KNOWN, sizeof(y->p));
+    else
+        for (int64_t i = y->cell + 1; i < cell; i++)
+            *cell_of(y, i) = NOT_KNOWN;
+    if (cell != y->cell) {
+        y->cell = cell;
+        y->sum = 0;
+        y->count = 0;
+    }
+    y->sum += fminf(fmaxf(p, 0), 1);
+    y->count++;
+    *cell_of(y, cell) = (uint8_t)lrintf(254 * y->sum / (float)y->count);
+}
+
+/* What the network said from one time to another. */
+struct heard {
+    float mean, least; /* log-odds */
+    int cells;         /* that are known */
+};
+
+static struct heard listen(const struct mains_cycle *y, int64_t from_ms, int64_t to_ms)
+{
+    struct heard h = {0, 10, 0};
+    int64_t first = (from_ms + MAINS_CYCLE_CELL_MS - 1) / MAINS_CYCLE_CELL_MS;
+    int64_t last = (to_ms - 1) / MAINS_CYCLE_CELL_MS;
+    if (first <= y->cell - MAINS_CYCLE_CELLS)
+        first = y->cell - MAINS_CYCLE_CELLS + 1;
+    for (int64_t i = first; i <= last && i <= y->cell; i++) {
+        uint8_t p = y->p[i % MAINS_CYCLE_CELLS];
+        if (p == NOT_KNOWN)
+            continue;
+        float x = fminf(fmaxf((float)p / 254, 0.004f), 0.996f);
+        x = logf(x / (1 - x));
+        h.mean += x;
+        h.least = fminf(h.least, x);
+        h.cells++;
+    }
+    if (h.cells)
+        h.mean /= (float)h.cells;
+    return h;
+}
+
+/* ---- pairs ---- */
+
+/* What goes with step down i, a piece just before it counted in; 0: nothing that a compressor
+ * takes.
+ */
+static float fall(const struct mains_ring *edges, int i)
+{
+    const struct mains_edge *e = &edges->edges[i], *last = e - 1;
+    float down = -e->step_w;
+    if (e->claim != MAINS_FREE || down <= 0)
+        return 0;
+    if (i > 0 && last->claim == MAINS_FREE && last->step_w < 0 &&
+        mains_ring_time(edges, i) - mains_ring_time(edges, i - 1) <= SPLIT_MS &&
+        down - last->step_w <= MOST_W)
+        down -= last->step_w;
+    return down >= LEAST_W && down <= MOST_W ? down : 0;
+}
+
+/* Whether step up j may be the start of what ends with step down i, which takes away `down`. */
+static int belongs(const struct mains_ring *edges, int j, int i, float down)
+{
+    int pair;
+    float up = edges->edges[j].step_w;
+    int64_t length = mains_ring_time(edges, i) - mains_ring_time(edges, j);
+    if (edges->edges[j].claim != MAINS_FREE || up < LEAST_W || length < LEAST_MS ||
+        length > MOST_MS)
+        return 0;
+    float whole = logf(up / down), settled = logf(mains_ring_step(edges, j, &pair) / down);
+    return (whole > UP_LEAST && whole < UP_MOST) || (settled > UP_LEAST && settled < UP_MOST);
+}
+
+static uint8_t scaled(float x, float from, float scale)
+{
+    return (uint8_t)lrintf(fminf(fmaxf((x - from) * scale, 0), 255));
+}
+
+static void remember(struct mains_cycle *y, int64_t t_ms, float level, float length)
+{
+    y->minute[y->next] = (int32_t)(t_ms / 60000);
+    y->level[y->next] = scaled(level, LEVEL_FROM, LEVEL_SCALE);
+    y->length[y->next] = scaled(length, LENGTH_FROM, LENGTH_SCALE);
+    y->next = (y->next + 1) % MAINS_CYCLE_PAIRS;
+}
+
+/* How many pairs that ended before from_ms are of this level, and of this duration, too, or not. */
+static void recall(const struct mains_cycle *y, int64_t from_ms, float level, float length,
+                   int *alike, int *unlike)
+{
+    int32_t now = (int32_t)(from_ms / 60000);
+    *alike = *unlike = 0;
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++) {
+        float l = (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM - level;
+        float t = (float)y->length[i] / LENGTH_SCALE + LENGTH_FROM - length;
+        if (!y->minute[i] || y->minute[i] > now || now - y->minute[i] > PAIRS_MINUTES ||
+            fabsf(l) > ALIKE_LEVEL)
+            continue;
+        if (fabsf(t) < ALIKE_LENGTH)
+            ++*alike;
+        else
+            ++*unlike;
+    }
+}
+
+/* Log-odds that edges j and i are a run of this level, above what is even; nearest: no other step
+ * up between them may be its start. */
+static float worth(const struct mains_cycle *y, const struct mains_ring *edges, int j, int i,
+                   float level_w, int nearest)
+{
+    int64_t from = mains_ring_time(edges, j), to = mains_ring_time(edges, i);
+    struct heard inside = listen(y, from, to), before = listen(y, from - AROUND_MS, from),
+                 behind = listen(y, to, to + AROUND_MS);
+    int alike, unlike;
+    float length = logf((float)(to - from) / 1000);
+    float odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM);
+    if (inside.cells < 2)
+        return -1;
+    recall(y, from, logf(level_w), length, &alike, &unlike);
+    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
+           B_BEHIND * behind.mean + B_LENGTH * odd +
+           B_ALIKE * log1pf((float)(alike < MOST_ALIKE ? alike : MOST_ALIKE)) +
+           B_UNLIKE * log1pf((float)(unlike < MOST_ALIKE ? unlike : MOST_ALIKE)) +
+           (nearest ? B_NEAREST : 0) - EVEN;
+}
+
+/* The best start for what ends with edge i, all of that before counted in; -1: none. best [i]: of
+ * the edges before. */
+static int best_start(const struct mains_cycle *y, const struct mains_ring *edges, int i,
+                      const float *best, float *most)
+{
+    int start = -1, nearest = 1;
+    const float down = fall(edges, i);
+    *most = best ? best[i] : 0;
+    for (int j = i - 1; j >= 0 && down > 0; j--) {
+        if (mains_ring_time(edges, j) < y->done_ms ||
+            mains_ring_time(edges, i) - mains_ring_time(edges, j) > MOST_MS)
+            break;
+        if (!belongs(edges, j, i, down))
+            continue;
+        float x = worth(y, edges, j, i, down, nearest) + (best ? best[j] : 0);
+        nearest = 0;
+        if (x > *most) {
+            *most = x;
+            start = j;
+        }
+    }
+    return start;
+}
+
+static void remember_nearest(struct mains_cycle *y, const struct mains_ring *edges, int i)
+{
+    int j = i - 1;
+    int64_t to = mains_ring_time(edges, i);
+    const float down = fall(edges, i);
+    while (j >= 0 && !belongs(edges, j, i, down))
+        j--;
+    if (j < 0)
+        return;
+    int64_t from = mains_ring_time(edges, j);
+    if (to - from >= PAIR_MS && listen(y, from, to).mean > PAIR_ODDS)
+        remember(y, to, logf(down), logf((float)(to - from) / 1000));
+}
+
+int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int down,
+                    struct mains_found *out)
+{
+    float best[MAINS_EDGES + 1] = {0}, most;
+    int start[MAINS_EDGES], pair;
+    const float left = fall(edges, down);
+    if (left <= 0)
+        return 0;
+    int found = best_start(y, edges, down, NULL, &most);
+    const float odds = most + EVEN;
+    if (found >= 0) { /* by itself; with all that may claim the same edges? */
+        for (int i = 0; i < edges->count; i++) {
+            start[i] = best_start(y, edges, i, best, &most);
+            best[i + 1] = start[i] >= 0 ? most : best[i];
+        }
+        int i = edges->count - 1;
+        while (i > down)
+            i = start[i] >= 0 ? start[i] - 1 : i - 1;
+        found = i == down ? start[i] : -1;
+    }
+    remember_nearest(y, edges, down);
+    if (found < 0)
+        return 0;
+    float settled = mains_ring_step(edges, found, &pair);
+    *out = (struct mains_found){found, down, left, 1 / (1 + expf(-odds))};
+    if (settled < 1.3f * left)
+        out->level_w = (settled + left) / 2;
+    y->done_ms = mains_ring_time(edges, down);
+    return 1;
+}
+
+/* ---- runs that are longer than what is known ---- */
+
+enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains_ring *edges,
+                                 int up, int64_t now_ms, float *confidence)
+{
+    int alike, unlike, pair;
+    const int64_t from = mains_ring_time(edges, up);
+    const float step = mains_ring_step(edges, up, &pair);
+    if (step < LEAST_W || step > MOST_W || from < y->done_ms)
+        return MAINS_NO_RUN;
+    for (int i = up + 1; i < edges->count; i++) {
+        const float down = fall(edges, i);
+        if (mains_ring_time(edges, i) >= now_ms && down > 0 && belongs(edges, up, i, down) &&
+            worth(y, edges, up, i, down, 1) > 0)
+            return MAINS_PERHAPS;
+    }
+    struct heard inside = listen(y, from, now_ms), before = listen(y, from - AROUND_MS, from);
+    const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000);
+    recall(y, from, logf(step), length, &alike, &unlike);
+    float odds = B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
+                 B_BEHIND * USUAL_BEHIND + B_LENGTH * fmaxf(0, length - USUAL_LN_S - USUAL_ROOM) +
+                 B_ALIKE * log1pf((float)alike) + B_UNLIKE * log1pf((float)unlike);
+    *confidence = 1 / (1 + expf(-odds));
+    return inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
+}
+
+int mains_cycle_ends(struct mains_cycle *y, const struct mains_ring *edges, int down, float level_w)
+{
+    const int64_t t = mains_ring_time(edges, down);
+    const float fallen = fall(edges, down);
+    if (fallen <= 0 || level_w <= 0)
+        return 0;
+    const float ratio = logf(level_w / fallen);
+    const struct heard before = listen(y, t - AROUND_MS, t), behind = listen(y, t, t + AROUND_MS);
+    if (ratio < UP_LEAST || ratio > UP_MOST ||
+        (before.cells && behind.mean > before.mean - END_FALL))
+        return 0;
+    y->done_ms = t;
+    return 1;
+}
+
+int mains_cycle_gone(const struct mains_cycle *y, int64_t now_ms)
+{
+    struct heard h = listen(y, now_ms - GONE_MS, now_ms);
+    return h.cells > 1 && h.mean < GONE_ODDS;
+}
+
+/* ---- bytes that were read back ---- */
+
+void mains_cycle_shift(struct mains_cycle *y, int64_t by_ms)
+{
+    if (y->cell)
+        y->cell += by_ms / MAINS_CYCLE_CELL_MS;
+    if (y->done_ms)
+        y->done_ms += by_ms;
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
+        if (y->minute[i])
+            y->minute[i] += (int32_t)(by_ms / 60000);
+    if (y->cell < 0)
+        mains_cycle_init(y);
+}
+
+int mains_cycle_check(const struct mains_cycle *y)
+{
+    return y->cell >= 0 && y->count >= 0 && isfinite(y->sum) && y->next >= 0 &&
+                   y->next < MAINS_CYCLE_PAIRS
+               ? 0
+               : -EBADMSG;
+}

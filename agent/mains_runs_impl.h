@@ -1,0 +1,25 @@
+/* mains_runs_impl.h - what mains_runs.c and mains_claims.c share. Private to them. */
+#ifndef AGENT_MAINS_RUNS_IMPL_H
+#define AGENT_MAINS_RUNS_IMPL_H
+
+#include "agent/mains_runs.h"
+
+/* Edge i, with its inrush, is the class's. */
+void mains_runs_claim(struct mains_ring *edges, int i, int class);
+
+/* Tells the end of a run, if it was told, and settles its energy. */
+void mains_runs_close(struct mains_runs *r, const struct mains_world *w, int c, int64_t now_ms,
+                      const char *reason);
+
+/* The run pauses from t_ms on. */
+void mains_runs_off(struct mains_run *run, int64_t t_ms);
+
+/* Goes through the unclaimed edges of the cell that ends at until_ms, and those that have been open
+ * for minutes. */
+void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t until_ms);
+
+/* A compressor's run that goes on for longer than is known begins with edge i. now_ms: booked so
+ * far. 0: it is nothing of the kind. */
+int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int i, int64_t now_ms);
+
+#endif
