@@ -143,12 +143,15 @@ char *payload_model(const char *device, const char *state, const char *family, u
 char *payload_envelope(const char *device, const struct outbox_item *item, int replay)
 {
     const char *end = NULL;
+    errno = 0;
     cJSON *parsed =
         item->body && item->body[0] == '{' ? cJSON_ParseWithOpts(item->body, &end, 1) : NULL;
     const int usable = parsed && cJSON_IsObject(parsed), empty = usable && !parsed->child;
     cJSON_Delete(parsed);
     if (!usable) {
-        errno = EBADMSG;
+        /* cJSON does not tell why it gives nothing; malloc does (POSIX). What is refused is put
+         * aside for good. */
+        errno = !parsed && errno == ENOMEM ? ENOMEM : EBADMSG;
         return NULL;
     }
     const size_t size = strlen(item->body) + strlen(device) + 160;

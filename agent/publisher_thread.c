@@ -325,7 +325,8 @@ static int turn(struct publisher *p, int stopping)
     if (rc == 0)
         rc = drain_commit(p->drain, now, stopping);
     if (rc < 0)
-        log_warning("outbox: %s; trying again", store_error(p->store));
+        log_warning("outbox: %s; trying again",
+                    rc == -ENOMEM ? strerror(ENOMEM) : store_error(p->store));
     publish_stats(p, rc == -EBADMSG);
     return 0;
 }

@@ -179,9 +179,10 @@ static int correct_body(void *context, const char *body, char **out)
 {
     static const char *const names[] = {"time", "start", "end", "since"};
     struct correction *c = context;
+    errno = 0;
     cJSON *o = cJSON_Parse(body);
     cJSON *quality = cJSON_GetObjectItemCaseSensitive(o, "time_quality");
-    int rc = 0;
+    int rc = !o && errno == ENOMEM ? -ENOMEM : 0;
     *out = NULL;
     if (cJSON_IsString(quality) && strcmp(quality->valuestring, "unset") == 0) {
         for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -338,7 +338,10 @@ static void on_message(struct consume *c, const struct link_event *e)
 {
     struct topic_parts topic;
     int rc = begin(c);
+    errno = 0;
     cJSON *payload = cJSON_ParseWithLength(e->payload, e->payload_bytes);
+    if (rc == 0 && !payload && errno == ENOMEM)
+        rc = -ENOMEM;
     if (rc == 0 && topic_parse(e->topic, c->session->settings.base, &topic) == 0) {
         if (numbered(topic.kind))
             rc = take_item(c, &topic, e, payload);

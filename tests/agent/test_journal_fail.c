@@ -14,6 +14,7 @@
 
 #include "agent/journal.h"
 #include "agent/lib_folder.h"
+#include "agent/payload.h"
 #include "lib/fault.h"
 #include "storage/history.h"
 #include "storage/outbox.h"
@@ -142,10 +143,30 @@ static void files_fail(void **state)
     fail_everywhere(state, FILES, "changes of files");
 }
 
+/* Out of memory is no reason to put an item aside for good. */
+static void no_memory_is_no_bad_body(void **state)
+{
+    (void)state;
+    const struct outbox_item item = {.seq = 1, .epoch = 1, .body = "{\"a\":[1,{\"b\":\"c\"}]}"};
+    char *text = NULL;
+    int at = 0;
+    for (; text == NULL && at < 100; at++) {
+        fault_allocations(at, 0);
+        text = payload_envelope("d", &item, 0);
+        const int error = errno;
+        fault_allocations(-1, 0);
+        assert_true(text != NULL || error == ENOMEM);
+    }
+    assert_true(at > 5);
+    assert_non_null(text);
+    free(text);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, folder_setup, folder_teardown)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(allocations_fail), TEST(files_fail)};
+    const struct CMUnitTest tests[] = {TEST(allocations_fail), TEST(files_fail),
+                                       cmocka_unit_test(no_memory_is_no_bad_body)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

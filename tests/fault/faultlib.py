@@ -3,10 +3,12 @@ simulated input, a line of result for run.sh."""
 import argparse
 import glob
 import json
+import mmap
 import os
 import random
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
@@ -85,6 +87,30 @@ class Consumer:
         with sqlite3.connect(f"file:{self.store}?mode=ro", uri=True, timeout=10) as db:
             return {tuple(row[:3]): json.loads(row[3]) for row in
                     db.execute("select device, epoch, seq, payload from item")}
+
+
+class Trouble:
+    """Calls of a program that fail at random (trouble.c): how many in a million of each kind, changed while it runs."""
+    LIBRARY = os.path.join(BUILD, "tests/libfault_trouble.so")
+    KINDS = ["allocation", "open", "write", "sync", "send", "receive", "socket", "library"]
+
+    def __init__(self, path, seed):
+        with open(path, "w+b") as f:
+            f.write(struct.pack("<Q", seed) + bytes(160))
+            f.flush()
+            self.shared = mmap.mmap(f.fileno(), 168)
+        self.environment = {"LD_PRELOAD": self.LIBRARY, "NILM_TROUBLE": path}
+
+    def rates(self, **rates):
+        """Those that are not named become 0."""
+        for i, kind in enumerate(self.KINDS):
+            struct.pack_into("<I", self.shared, 8 + 4 * i, rates.get(kind, 0))
+
+    def failed(self):
+        return dict(zip(self.KINDS, struct.unpack_from("<8Q", self.shared, 104)))
+
+    def calls(self):
+        return dict(zip(self.KINDS, struct.unpack_from("<8Q", self.shared, 40)))
 
 
 def body(item):

@@ -1,28 +1,36 @@
 """Soak: two agents on simulated circuits at high speed, and random faults all the time. `battered` is killed, its clock is set,
 its database damaged while it is stopped; `steady` is never killed, and shows that memory and descriptors stay flat. Both meet
-link cuts, links that go silent, broker restarts and a full disk; the consumer is killed too. At the end nothing is missing
-that was not declared lost, and the switchings of `steady` are those of an agent that nobody disturbed.
+link cuts, links that go silent, broker restarts, a full disk, and allocations, opens, writes, syncs, sends and receives that
+fail (trouble.c), a few at any time and many in bursts; the consumer is killed too. At the end nothing is missing that was not
+declared lost, the switchings of `steady` are those of an agent that nobody disturbed, and no agent has crashed: one that
+cannot start ends in good order, and is started again as a supervisor does.
 
     soak.py [--count SECONDS] [--seed N] [--quick]      3600 seconds, or 30 with --quick"""
 import ctypes
+import json
 import os
 import random
 import select
-import signal
 import socket
-import subprocess
-import sys
+import statistics
 import threading
 import time
 
-from faultlib import APPLIANCES, Consumer, World, arguments, check, done, quiet_broker_kill, run, switchings, wait_for
+from faultlib import (APPLIANCES, Consumer, Trouble, World, arguments, check, done, quiet_broker_kill, run, skip, switchings,
+                      wait_for)
 
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
 options = arguments(__doc__, quick=30, whole=3600, unit="seconds")
-SPEED = 2400 if options.quick else 4800  # an hour is 200 days
+SPEED = 2400 if options.quick else 2880  # an hour is 120 days
 START_MS = 1709510400000  # 2024-03-04
-faults = {}
+STORM_S = 120  # then it calms down
+CALM_S = 3  # after a start: what fails from the first call on is the business of few starts
+# Failing calls in a million, all the time and in bursts. A meter's step makes few calls, a connect thousands.
+ALWAYS = {"allocation": 20, "open": 5000, "write": 3000, "sync": 10000, "send": 5000, "receive": 2000, "socket": 20000}
+BURSTS = {"allocation": [200, 1000, 5000, 50000], "open": [20000, 500000], "write": [20000, 200000, 1000000],
+          "sync": [20000, 300000, 1000000], "send": [20000, 200000], "receive": [20000, 200000], "socket": [500000, 1000000]}
+faults, pauses = {}, []
 
 
 class Forwarder:
@@ -102,8 +110,8 @@ class Watched:
         open(self.agent.config, "w").write(text.replace("\nkeepalive = 5s", "").replace("[broker]\n", "[broker]\nkeepalive = 5s\n"))
         self.forwarder, self.samples = forwarder, []
         self.disk = disks and small_disk(self.agent.data)
-        self.agent.start()
-        self.since = time.monotonic()
+        self.trouble = Trouble(self.agent.folder + "/trouble", options.seed + len(name))
+        self.restart()
 
     def sample(self):
         if self.agent.process.poll() is None and time.monotonic() - self.since > 3:
@@ -112,12 +120,28 @@ class Watched:
             except (OSError, TypeError):
                 pass
 
-    def restart(self, clock=None):
-        environment = {}
+    def restart(self, clock=None, rates=None):
+        """rates: of calls that fail from the first on; else they begin to when the agent has begun."""
+        self.trouble.rates(**(rates or {}))
+        environment = dict(self.trouble.environment)
         if clock and os.path.exists(FAKETIME):
-            environment = {"LD_PRELOAD": FAKETIME, "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            environment.update({"FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                                "LD_PRELOAD": f"{Trouble.LIBRARY}:{FAKETIME}"})
         self.agent.start(environment=environment)
         self.since = time.monotonic()
+        self.calm = self.since + (0 if rates else CALM_S)
+
+    def supervise(self):
+        """Starts again what ended in good order, as a supervisor does; a crash is a failure of the suite."""
+        code = self.agent.process.poll()
+        if code is None:
+            if self.calm and time.monotonic() > self.calm:
+                self.trouble.rates(**ALWAYS)
+                self.calm = 0
+            return
+        note(f"start given up, code {code}")
+        check_quietly(code > 0 and self.agent.name != "steady", f"{self.agent.name} ended by itself ({code})", self)
+        self.restart()
 
 
 def note(name):
@@ -145,7 +169,7 @@ def kill_battered(battered, steady, world, consumer):
         note("clock set")
         clock = random.choice(["+20d", "-1d", "+3h"])
     time.sleep(random.uniform(0, 1))
-    battered.restart(clock)
+    battered.restart(clock, some_rates() if random.random() < 0.5 else None)
 
 
 def cut_links(battered, steady, world, consumer):
@@ -192,6 +216,19 @@ def fill_disk(battered, steady, world, consumer):
     os.unlink(ballast)
 
 
+def some_rates():
+    kind = random.choice(list(BURSTS))
+    return {**ALWAYS, kind: random.choice(BURSTS[kind])}
+
+
+def fail_calls(battered, steady, world, consumer):
+    target = random.choice([battered, steady])
+    note("failing calls")
+    target.trouble.rates(**some_rates())
+    time.sleep(random.uniform(0.5, 5))
+    target.trouble.rates(**ALWAYS)
+
+
 def kill_consumer(battered, steady, world, consumer):
     note("consumer killed")
     consumer.kill()
@@ -199,31 +236,55 @@ def kill_consumer(battered, steady, world, consumer):
     consumer.start()
 
 
-ACTIONS = [kill_battered] * 5 + [cut_links] * 3 + [silence_link, refuse_links, restart_broker, fill_disk, fill_disk, kill_consumer]
+ACTIONS = ([kill_battered] * 5 + [cut_links] * 3 + [fail_calls] * 8 +
+           [silence_link, refuse_links, restart_broker, fill_disk, fill_disk, kill_consumer])
+
+
+def is_back(watched):
+    watched.supervise()
+    result = watched.agent.ctl("status", "--json")
+    return result.returncode == 0 and json.loads(result.stdout).get("link", {}).get("connected")
+
+
+def calm_down(agents):
+    """Between storms every agent gets its session back: a back-off of 2 minutes at most, and attempts that fail meanwhile."""
+    began = time.monotonic()
+    for w in agents:
+        check_quietly(wait_for(lambda: is_back(w), 300, 2), f"{w.agent.name} has no session 300 s after a storm", w)
+    pauses.append(time.monotonic() - began)
+    time.sleep(35)  # a session this old is stable: its end begins a new back-off
+
+
+def check_quietly(condition, text, watched):
+    if not condition:
+        check(False, text)
+        print(watched.agent.text()[-3000:], flush=True)
 
 
 def torment(world, battered, steady, consumer):
     end = time.monotonic() + options.count
     order = list(ACTIONS)
     random.shuffle(order)  # each kind once at least, also in a short run
+    storm = time.monotonic() + STORM_S
     while time.monotonic() < end:
+        if time.monotonic() > storm:
+            calm_down([battered, steady])
+            storm = time.monotonic() + STORM_S
         pause = time.monotonic() + random.uniform(0.3, 2.5)
         while time.monotonic() < min(pause, end):
             battered.sample(), steady.sample()
+            battered.supervise(), steady.supervise()
             time.sleep(0.5)
         (order.pop() if order else random.choice(ACTIONS))(battered, steady, world, consumer)
-        check_alive(steady)
-
-
-def check_alive(steady):
-    if steady.agent.process.poll() is not None:
-        check(False, f"steady ended by itself: {steady.agent.process.returncode}")
-        done("soak", options.count, options.seed)
 
 
 def drain(watched):
     """What waits is delivered by a last start without meters that tick."""
     a = watched.agent
+    watched.trouble.rates()
+    if a.process.poll() is not None:
+        watched.restart()
+        time.sleep(CALM_S)
     code = a.stop(30)
     check(code == 0, f"{a.name} ends in good order ({code})")
     text = open(a.config).read()
@@ -235,7 +296,8 @@ def drain(watched):
 def flat(values, name, slack):
     third = max(1, len(values) // 3)
     early, late = max(values[:third * 2]), max(values[-third:])
-    check(late <= early * 1.05 + slack, f"steady: {name} stays flat: at most {early}, in the last third {late}")
+    check(late <= early * 1.05 + slack, f"steady: {name} stays flat: {values[0]} at the beginning, {values[len(values) // 2]} "
+                                        f"half-way, {values[-1]} at the end; at most {early}, in the last third {late}")
 
 
 def compare(world, consumer, steady):
@@ -259,6 +321,8 @@ def compare(world, consumer, steady):
     return days - 1
 
 
+if not os.path.exists(Trouble.LIBRARY):
+    skip(f"{Trouble.LIBRARY} is missing: a build with a sanitizer has none")
 disks = private_mounts()
 with World() as world:
     if not disks:
@@ -291,6 +355,10 @@ with World() as world:
     flat([s[1] for s in steady.samples], "open descriptors", 2)
     check(max(s[0] for s in battered.samples + steady.samples) < 16 * 1024,
           f"at most {max(s[0] for s in battered.samples + steady.samples)} KiB resident")
+    for w in (battered, steady):
+        print(f"{w.agent.name}: failed calls {w.trouble.failed()} of {w.trouble.calls()}")
+    if pauses:
+        print(f"{len(pauses)} storms; the sessions were back {statistics.median(pauses):.0f} s after one (median), {max(pauses):.0f} s at most")
     print(f"faults: {faults}; {days} simulated days; seed {options.seed}")
     if disks:
         for w in (battered, steady):
