@@ -105,9 +105,12 @@ static void go_down(struct link *l, struct link_event *event, enum end end)
             l->broker = (l->broker + 1) % l->broker_count;
     }
     const int version = next_version(l, fall_back);
-    /* A handle has one version. And a broker that says DISCONNECT but leaves the connection open
-     * leaves Paho connected (Paho issue 1619). */
-    if (l->paho && (end == END_LEFT || version != l->version || MQTTAsync_isConnected(l->paho))) {
+    /* A handle has one version. A broker that says DISCONNECT but leaves the connection open leaves
+     * Paho connected (Paho issue 1619). And Paho sends again what it had under way: when memory
+     * failed it that is garbage, and ends every session that follows. So a handle whose session did
+     * not last is given up; what was under way gets its result, and its owner sends it again. */
+    if (l->paho && (end == END_LEFT || version != l->version || MQTTAsync_isConnected(l->paho) ||
+                    (l->state == SESSION_READY && !stable))) {
         session_drop(l);
         (void)session_make(l, version);
     }

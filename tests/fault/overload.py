@@ -6,7 +6,8 @@ the same run, memory stays where it was, a meter at 1 Hz loses no sample meanwhi
 --quick: 10,000 and 50,000 events, one round, and half of the share, since so short a drain is all start and end.
 
 Paho alone is tests/fault/bare.c: Paho's own TLS (OpenSSL), the same certificates, topics, sizes and window, nothing stored.
-Both are timed from the first acknowledgement to the last, in turns; medians are compared."""
+Both are timed from the first acknowledgement to the last, in turns: a drain is compared with Paho alone just before and just
+after it, since other work on the machine comes and goes; the median of the rounds counts."""
 import json
 import os
 import sqlite3
@@ -19,7 +20,7 @@ import time
 from faultlib import BUILD, World, arguments, check, done, run, wait_for
 
 options = arguments(__doc__, quick=10000, whole=100000, unit="events")
-ROUNDS, SHARE = (1, 0.35) if options.quick else (3, 0.7)
+ROUNDS, SHARE = (1, 0.35) if options.quick else (5, 0.7)
 WINDOW = 64  # as the agent's (agent/drain.h)
 MILLION = 50000 if options.quick else 1000000
 BARE, BACKLOG = os.path.join(BUILD, "tests/fault_bare"), os.path.join(BUILD, "tests/fault_backlog")
@@ -123,18 +124,20 @@ def waits_without_broker(world):
 
 
 with World() as world:
-    alone, ours = [], []
+    alone, ours, shares = [bare(world, 0)], [], []
     for i in range(ROUNDS):
-        alone.append(bare(world, i))
         rate, resident, sent, taken, late = drain(world, f"drain-{i}", options.count)
+        alone.append(bare(world, i + 1))
         ours.append(rate)
-        print(f"round {i}: Paho alone {alone[-1]:.0f}, agent {rate:.0f} a second ({100 * rate / alone[-1]:.0f} %); "
-              f"resident {min(resident)} to {max(resident)} KiB", flush=True)
+        shares.append(100 * rate / statistics.mean(alone[-2:]))
+        print(f"round {i}: Paho alone {alone[-2]:.0f} before and {alone[-1]:.0f} after, agent {rate:.0f} a second "
+              f"({shares[-1]:.0f} %); resident {min(resident)} to {max(resident)} KiB", flush=True)
         check(sent == taken, f"the meter at 1 Hz: {sent} samples sent, {taken} taken, longest wait {late * 1000:.0f} ms")
         check(steady(resident), f"memory is constant: {resident[len(resident) // 2]} KiB half-way, {resident[-1]} at the end")
-    share = statistics.median(a / b for a, b in zip(ours, alone))
-    check(share >= SHARE, f"the drain reaches {100 * share:.0f} % of Paho alone (medians {statistics.median(ours):.0f} and "
-                        f"{statistics.median(alone):.0f} a second); expected at least {100 * SHARE:.0f} %")
+    share = statistics.median(shares)
+    check(share >= SHARE * 100, f"the drain reaches {share:.0f} % of Paho alone ({min(shares):.0f} to {max(shares):.0f} %; "
+          f"medians {statistics.median(ours):.0f} and {statistics.median(alone):.0f} a second); "
+          f"expected at least {100 * SHARE:.0f} %")
     kib = waits_without_broker(world)
     check(kib < 12 * 1024, f"{kib} KiB resident with {MILLION} events waiting and no broker; expected below 12 MiB")
     rate, resident, sent, taken, late = drain(world, "large", MILLION)
