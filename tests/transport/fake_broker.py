@@ -9,6 +9,7 @@ large     accepts, then sends a PUBLISH larger than the client's limit, then a s
 garbage   accepts, then sends bytes that are not MQTT
 window    MQTT 5 with Receive Maximum 3; acknowledges only when three messages are unacknowledged; a fourth ends it
 quota     answers the first message with PUBACK "quota exceeded", the others as usual
+malformed calls the first message malformed, and every message that is sent again; acknowledges the others
 bye       accepts, then says DISCONNECT "taken over" (MQTT 5) and leaves the connection open
 announce  accepts, then announces a packet of 200 MB that is no PUBLISH
 """
@@ -55,6 +56,9 @@ def publish(topic, payload, packet, mqtt5):
     return b"\x32" + length_of(len(body)) + body
 
 
+called_malformed = []
+
+
 def serve(conn, behaviour):
     head, body = read_packet(conn)
     assert head == 0x10, head
@@ -67,7 +71,7 @@ def serve(conn, behaviour):
     if behaviour == "mute":
         time.sleep(600)
     properties = b"\x21\x00\x03" if behaviour == "window" else b""
-    conn.sendall(b"\x20" + (bytes([3 + len(properties), 0, 0, len(properties)]) + properties if version == 5 else b"\x02\0\0"))
+    conn.sendall(b"\x20" + (bytes([3 + len(properties), len(called_malformed) > 0, 0, len(properties)]) + properties if version == 5 else b"\x02\0\0"))
     if behaviour == "garbage":
         conn.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"\xff" * 64)
     if behaviour == "announce":
@@ -89,6 +93,10 @@ def serve(conn, behaviour):
         elif head >> 4 == 3:
             n = struct.unpack(">H", body[:2])[0]
             waiting.append(body[2 + n:4 + n])
+            if behaviour == "malformed" and (not called_malformed or head & 8):
+                called_malformed.append(body)
+                conn.sendall(b"\xe0\x01\x81")
+                return
             if behaviour == "window":
                 if len(waiting) < 3:
                     continue
