@@ -15,6 +15,9 @@
 #define PAHO_EXTRA_S 10
 /* Beyond that, without a callback, Paho is taken for stuck. */
 #define PATIENCE_MS 30000
+/* After so many failures, a session that does not last either is blamed on what Paho sends in it:
+ * before MQTT 5 a broker cannot say so. */
+#define SHORT_SESSIONS 3
 /* Messages that the broker sends ahead of the owner's acceptance (MQTT 5). */
 #define UNACCEPTED_MOST 128
 
@@ -76,7 +79,7 @@ int64_t session_backoff(int64_t min_ms, int64_t max_ms, unsigned failures, int b
 }
 
 /* What ended the session or attempt. */
-enum end { END_FAULT, END_VERSION, END_ELSEWHERE, END_LEFT };
+enum end { END_FAULT, END_VERSION, END_ELSEWHERE, END_MALFORMED, END_LEFT };
 
 static int next_version(const struct link *l, int fall_back)
 {
@@ -107,10 +110,12 @@ static void go_down(struct link *l, struct link_event *event, enum end end)
     const int version = next_version(l, fall_back);
     /* A handle has one version. A broker that says DISCONNECT but leaves the connection open leaves
      * Paho connected (Paho issue 1619). And Paho sends again what it had under way: when memory
-     * failed it that is garbage, and ends every session that follows. So a handle whose session did
-     * not last is given up; what was under way gets its result, and its owner sends it again. */
-    if (l->paho && (end == END_LEFT || version != l->version || MQTTAsync_isConnected(l->paho) ||
-                    (l->state == SESSION_READY && !stable))) {
+     * failed it that is garbage, and ends every session that follows. What was under way then gets
+     * its result, and its owner sends it again. */
+    const int poisoned = l->state == SESSION_READY && !stable &&
+                         (end == END_MALFORMED || l->failures > SHORT_SESSIONS);
+    if (l->paho &&
+        (end == END_LEFT || version != l->version || MQTTAsync_isConnected(l->paho) || poisoned)) {
         session_drop(l);
         (void)session_make(l, version);
     }
@@ -310,7 +315,12 @@ static void on_lost(struct link *l, const struct mailbox_note *note, struct link
         snprintf(event->text, sizeof event->text,
                  "session lost: the broker did not answer within the keepalive time, or sent "
                  "something that is not MQTT");
-    go_down(l, event, sends_elsewhere(note->reason) ? END_ELSEWHERE : END_FAULT);
+    const int malformed =
+        note->reason == 0x81 || note->reason == 0x82; /* or against the protocol */
+    go_down(l, event,
+            sends_elsewhere(note->reason) ? END_ELSEWHERE
+            : malformed                   ? END_MALFORMED
+                                          : END_FAULT);
 }
 
 /* ---- leaving ---- */
