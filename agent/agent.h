@@ -33,6 +33,7 @@ struct agent_meter {
     struct machine *machine;  /* NULL: no states */
     int64_t machine_at;       /* monotonic: saved again */
     int64_t summary_at;       /* time of its readings: a summary may be due */
+    int64_t summary_mono;     /* monotonic: not before, the store refused */
     struct record *record;    /* NULL: none is kept */
     struct source *source;    /* NULL: could not be opened, failure says why */
     char failure[256];

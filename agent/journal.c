@@ -477,7 +477,8 @@ static void declare_loss(struct journal *j)
     snprintf(a.expected, sizeof a.expected, "a disk that takes what is detected");
     snprintf(a.seen, sizeof a.seen, "%" PRIu64 " outcomes lost while the disk refused", lost);
     a.value = (double)lost;
-    journal_alert(j, &a);
+    if (journal_alert(j, &a) < 0)
+        j->lost_told = j->stats.lost; /* told in the log; not of itself for ever */
 }
 
 int journal_snooze(struct journal *j, const char *alert_id, int64_t until_ms)

@@ -24,6 +24,7 @@
 #define STATUS_MS 60000 /* the retained status is renewed at least so often */
 #define MACHINE_MS 600000
 #define REOPEN_MS 60000
+#define RETRY_MS 10000
 #define SETTLE_MS 60000         /* after midnight, of a circuit: beyond its own delays */
 #define MAINS_SETTLE_MS 1800000 /* of a mains meter: the longest pause that a rule bridges */
 #define FDS (2 + CONTROL_FDS + CONFIG_METERS)
@@ -297,20 +298,24 @@ static int64_t meter_time(const struct agent *a, const struct agent_meter *m)
 
 /* Summaries of days that are over. What the meter and its machine know goes into the store before.
  */
-static void tick_summary(struct agent *a, struct agent_meter *m)
+static void tick_summary(struct agent *a, struct agent_meter *m, int64_t mono)
 {
     struct journal_stats j;
     const int64_t now = m->meter ? meter_time(a, m) : 0;
-    if (!a->config->daily_summary || !a->store || a->epoch_due || now <= 0 || now < m->summary_at)
+    if (!a->config->daily_summary || !a->store || a->epoch_due || now <= 0 || now < m->summary_at ||
+        mono < m->summary_mono)
         return;
+    m->summary_mono = mono + RETRY_MS; /* unless it works */
     meter_checkpoint(m->meter);
     journal_get_stats(a->journal, &j);
     if (j.waiting > 0 || (m->machine && store_machine(a, m) < 0))
-        return; /* the disk refuses: tried again */
+        return; /* the disk refuses */
     const int told = summary_run(a->store, a->config, m->config->meter.name, now, settle_time(m),
                                  agent_time_quality(a, m), &m->summary_at);
     if (told < 0)
         log_warning("meter %s: summary: %s", m->config->meter.name, store_error(a->store));
+    else
+        m->summary_mono = 0;
     if (told <= 0)
         return;
     a->status_dirty = 1;
@@ -350,7 +355,7 @@ static void tick(struct agent *a, int64_t mono)
     for (size_t i = 0; i < a->meter_count; i++) {
         tick_meter(&a->meters[i], mono);
         save_machine(a, &a->meters[i], mono);
-        tick_summary(a, &a->meters[i]);
+        tick_summary(a, &a->meters[i], mono);
     }
     tick_records(a, mono);
     renew_status(a, mono);

@@ -11,6 +11,8 @@
 #include "storage/energy.h"
 #include "storage/history.h"
 
+#define DAY_MS 86400000LL
+
 static int is_mains(const struct config *c, const char *meter)
 {
     for (size_t i = 0; i < c->meter_count; i++)
@@ -57,7 +59,7 @@ static struct report_day *find_day(struct report *r, int64_t t_ms)
         i--;
     if (i > 0 && r->days[i - 1].day == day)
         return &r->days[i - 1];
-    if (r->day_count == REPORT_DAYS) {
+    if (r->day_count == r->day_room) {
         r->overflow = 1;
         return NULL;
     }
@@ -220,7 +222,8 @@ int report_read(struct report *r, struct store *store)
 {
     r->loads = calloc(REPORT_LOADS, sizeof *r->loads);
     r->meters = calloc(CONFIG_METERS, sizeof *r->meters);
-    r->days = calloc(REPORT_DAYS, sizeof *r->days);
+    r->day_room = r->ended ? REPORT_LONGEST_MS / DAY_MS + 3 : REPORT_DAYS;
+    r->days = calloc(r->day_room, sizeof *r->days);
     r->alerts = calloc(REPORT_ALERTS, sizeof *r->alerts);
     if (!r->loads || !r->meters || !r->days || !r->alerts)
         return -ENOMEM;

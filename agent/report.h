@@ -67,7 +67,7 @@ struct report {
     struct report_meter *meters;
     size_t meter_count;
     struct report_day *days;
-    size_t day_count;
+    size_t day_count, day_room;
     struct alerts_row *alerts;
     size_t alert_count;
     double hour_wh[24], hour_s[24]; /* of the counted meters, by hour of the day */

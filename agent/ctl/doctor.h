@@ -37,7 +37,7 @@ void doctor_check_agent(struct doctor *d);  /* answers on its control socket */
 /* Dates, pair and chain; without a broker there is nothing to check. */
 void doctor_check_certificates(struct doctor *d);
 void doctor_check_ring(struct doctor *d);   /* loads, has keys */
-void doctor_check_models(struct doctor *d); /* the agent's own check of the active slot and of [model] file */
+void doctor_check_models(struct doctor *d); /* the agent's own check of the active slots and of the files of [model] */
 /* Name, TCP, then TLS and MQTT through the agent's link under another client id: its session is not disturbed. */
 void doctor_check_broker(struct doctor *d);
 

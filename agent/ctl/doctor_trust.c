@@ -118,14 +118,14 @@ static void judge_model(struct doctor *d, const char *place, const struct verify
         doctor_finding(d, "model", DOCTOR_FAULT, advice, "%s: %s", place, r->why);
 }
 
-/* The active slot, when a model was ever pushed. 1 when there is one. */
-static int check_slot(struct doctor *d)
+/* The active slot of a kind of meters, when a model was ever pushed. 1 when there is one. */
+static int check_slot(struct doctor *d, const char *slots_dir)
 {
     struct slots *slots = NULL;
     struct slots_info info = {0};
     struct verify_report report;
     char dir[CLI_PATH], why[CLI_WHY] = "";
-    cli_path(d->config, CLI_SLOTS, dir);
+    cli_path(d->config, slots_dir, dir);
     int rc = slots_open_readonly(dir, &slots, why, sizeof why);
     if (rc == -ENOENT) /* no model was ever pushed */
         return 0;
@@ -141,20 +141,35 @@ static int check_slot(struct doctor *d)
         return 0;
     verify_file(info.path, d->config->model_keys, &report);
     judge_model(d, info.path, &report,
-                "push a good model; until then nilmd uses the previous one or [model] file");
+                "push a good model; until then nilmd uses the previous one or the file of [model]");
     return 1;
 }
 
-void doctor_check_models(struct doctor *d)
+static void check_kind(struct doctor *d, const char *slots_dir, const char *file, const char *key,
+                       const char *without)
 {
     struct verify_report report;
-    int pushed = check_slot(d);
-    if (*d->config->model_file) {
-        verify_file(d->config->model_file, d->config->model_keys, &report);
-        judge_model(d, d->config->model_file, &report,
-                    "install the model again, or set [model] file");
+    const int pushed = check_slot(d, slots_dir);
+    if (*file) {
+        verify_file(file, d->config->model_keys, &report);
+        judge_model(d, file, &report, "install the model again, or set another file in [model]");
     } else if (!pushed) {
-        doctor_finding(d, "model", DOCTOR_WARNING, "set [model] file, or push a model",
-                       "none: every appliance is reported as unknown");
+        doctor_finding(d, "model", DOCTOR_WARNING,
+                       "set [model] file or mains_file, or push a model", "no %s: %s", key,
+                       without);
     }
+}
+
+/* Of the kinds that there are meters of. */
+void doctor_check_models(struct doctor *d)
+{
+    const struct config *c = d->config;
+    int used[2] = {0};
+    for (size_t i = 0; i < c->meter_count; i++)
+        used[c->meters[i].meter.mains] = 1;
+    if (used[0])
+        check_kind(d, CLI_SLOTS, c->model_file, "file", "every appliance is reported as unknown");
+    if (used[1])
+        check_kind(d, CLI_MAINS_SLOTS, c->mains_file, "mains_file",
+                   "nothing of a sum is recognised");
 }

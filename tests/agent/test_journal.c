@@ -289,6 +289,12 @@ static void the_queue_is_bounded_and_a_loss_declared(void **state)
     assert_string_equal(items[0].channel, "_agent");
     assert_non_null(strstr(items[0].body, "\"alert\":\"events_lost\""));
     assert_non_null(strstr(items[0].body, "\"value\":10,"));
+    /* lost elsewhere: declared once */
+    journal_lost(w.journal, 3);
+    assert_int_equal(journal_flush(w.journal), 0);
+    assert_int_equal(journal_flush(w.journal), 0);
+    assert_int_equal(outbox_fetch(w.store, 2, 0, items, 4, buffer, sizeof buffer), 2);
+    assert_non_null(strstr(items[1].body, "\"value\":3,"));
     struct outbox_stats o;
     assert_int_equal(outbox_statistics(w.store, &o), 0);
     assert_int_equal(o.reports, 1);

@@ -4,12 +4,14 @@
 #include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -248,6 +250,38 @@ static void days_that_were_missed(void **state)
     store_close(s);
 }
 
+/* A limit on the size of files stands for a disk that refuses, at each size up to where it fits. */
+static void a_disk_that_refuses(void **state)
+{
+    configure("UTC");
+    struct store *s = open_store(state, "e.db");
+    const int64_t from = calendar_start(DAY);
+    int64_t next = -1;
+    int refused = 0, told = 0;
+    assert_int_equal(summary_begin(s, "house", from), 0);
+    add_hours(s, "house", from, from + 24 * HOUR, 10);
+    signal(SIGXFSZ, SIG_IGN);
+    for (rlim_t bytes = 4096; told == 0; bytes += 4096) {
+        const struct rlimit limit = {bytes, RLIM_INFINITY};
+        int32_t day = 0;
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        const int rc = run(s, "house", from + 25 * HOUR, &next);
+        const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        assert_int_equal(summaries_get(s, "house", &day), 0);
+        cJSON *o = item(s, 0, "house");
+        assert_int_equal(day, rc < 0 ? DAY - 1 : DAY);
+        assert_true(rc < 0 ? o == NULL && next == -1 : o != NULL);
+        cJSON_Delete(o);
+        refused += rc < 0;
+        told = rc > 0;
+    }
+    assert_true(refused > 0);
+    assert_int_equal(run(s, "house", from + 25 * HOUR, &next), 0);
+    assert_null(item(s, 1, "house"));
+    store_close(s);
+}
+
 /* More names than an item holds: the largest are listed, all are counted. */
 static void what_does_not_fit(void **state)
 {
@@ -281,6 +315,6 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
     const struct CMUnitTest tests[] = {T(a_day_of_25_hours), T(a_machine), T(days_that_were_missed),
-                                       T(what_does_not_fit)};
+                                       T(a_disk_that_refuses), T(what_does_not_fit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,9 +32,12 @@ with World() as world:
     record = os.path.join(world.folder, "record")
     sims = {name: {"type": "sim", "appliance": appliance, "start": "2026-03-02", "days": 13, "speed": "max", "record": record, "record_days": 11, "states": "auto"}
             for name, (label, appliance) in MACHINES.items()}
-    recorder = world.agent("recorder", sims, extra="[shifts]\nearly = 06:00-14:00 mon-fri\nlate = 14:00-22:00\nnight = 22:00-06:00")
+    recorder = world.agent("recorder", sims, extra="[shifts]\nearly = 06:00-14:00 mon-fri\nlate = 14:00-22:00\nnight = 22:00-06:00\n[report]\ndaily_summary = yes")
     recorder.start("--exit-when-done")
     check(recorder.wait(60) == 0, "13 days of three machines are recorded")
+    told = {(s["meter"], s["day"]) for s in ear.items("summary")}
+    check(len(told) >= 3 * 11 and recorder.database("SELECT count(*) FROM outbox") == [(0,)], f"it ended when the summaries of {len(told)} days were acknowledged, too")
+    check(all(s["machine"]["starts"] >= 0 and abs(sum(s["machine"][k] for k in ("off", "idle", "run", "peak")) - s["seen"]) < 60 for s in ear.items("summary")), "they say what the machines did")
     days = {name: len(glob.glob(f"{record}/{name}_*.csv")) for name in MACHINES}
     check(set(days.values()) == {11}, f"of each the newest 11 days are kept: {days}")
     check("2026.03.02" not in "".join(os.listdir(record)), "the oldest are gone")

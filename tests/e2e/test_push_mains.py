@@ -55,6 +55,9 @@ with World() as world:
     shown = agent.ctl("status").stdout
     check("model: identify version" in shown and "model of the mains: mains version" in shown, "and as text")
 
+    found = [f for f in json.loads(agent.ctl("doctor", "--json").stdout)["findings"] if f["check"] == "model"]
+    check([f["level"] for f in found] == ["ok", "ok"] and "mains version" in found[1]["message"], f"doctor proves both: {[f['message'] for f in found]}")
+
     push(bundle(world, PRUNED, 7))
     check(ear.last("model")["family"] == "mains" and ear.last("model")["version"] == 7, f"BASE/gw/model: {ear.last('model')}")
     check(status()["mains_model"]["version"] == 7 and status()["model"] == circuits, "it runs, and the circuits' model is the same")
