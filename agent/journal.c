@@ -1,5 +1,6 @@
 #include "agent/journal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,6 +20,8 @@
 #define ENERGY_KEPT_MS (800 * 86400000LL) /* two years and some */
 #define TRIM_EVERY 256                    /* runs ended between two trims of the history */
 #define JOURNAL_OPEN_RUNS 32              /* of a meter, more than one ever has */
+
+static_assert(OUTCOME_STATE_BYTES <= HISTORY_STATE_BYTES, "the disk takes a meter's state");
 
 struct entry { /* one outcome, or one report, that waits for the disk */
     struct entry *next;

@@ -8,7 +8,6 @@
 #include "storage/crc32.h"
 #include "storage/store_internal.h"
 
-#define STATE_BYTES 8192u
 #define COLUMNS                                                                                    \
     "id, meter, appliance, confidence, start_ms, end_ms, energy_wh, mean_w, peak_w, end_reason, "  \
     "crc"
@@ -394,7 +393,7 @@ int history_state(struct store *s, const char *meter, void *data, size_t size)
         return rc;
     const void *found = sqlite3_column_blob(q, 0);
     size_t bytes = (size_t)sqlite3_column_bytes(q, 0);
-    if (bytes > STATE_BYTES)
+    if (bytes > HISTORY_STATE_BYTES)
         rc = store_refuse(s, -EBADMSG, "%s: table meter_state, meter %s: %zu bytes", s->path, meter,
                           bytes);
     else if (bytes > size)
@@ -413,9 +412,9 @@ int history_set_state(struct store *s, const char *meter, const void *data, size
 {
     store_clear(s);
     int rc = store_check_text(s, meter, 1, HISTORY_NAME_BYTES, "meter");
-    if (rc == 0 && size > STATE_BYTES)
+    if (rc == 0 && size > HISTORY_STATE_BYTES)
         rc = store_refuse(s, -EINVAL, "state of meter %s: expected at most %u bytes, not %zu",
-                          meter, STATE_BYTES, size);
+                          meter, HISTORY_STATE_BYTES, size);
     if (rc < 0)
         return rc;
     rc = store_enter(s);

@@ -67,7 +67,8 @@ int history_trim(struct store *s, int64_t max_rows);
 int history_progress(struct store *s, const char *meter, int64_t *t_ms);
 int history_set_progress(struct store *s, const char *meter, int64_t t_ms);
 
-/* A small opaque block per meter (identification belief, open alerts), at most 8192 bytes,
+#define HISTORY_STATE_BYTES 9216u
+/* A small opaque block per meter (identification belief, open alerts), at most HISTORY_STATE_BYTES,
  * versioned by the caller. history_state returns its size, or -ENOENT, -ENOSPC. */
 int history_state(struct store *s, const char *meter, void *data, size_t size);
 int history_set_state(struct store *s, const char *meter, const void *data, size_t size);

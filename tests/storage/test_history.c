@@ -142,7 +142,7 @@ static void trims_the_oldest(void **state)
 static void progress_and_state(void **state)
 {
     struct store *s = temp_open(state, NULL);
-    unsigned char data[8193], found[8192];
+    unsigned char data[HISTORY_STATE_BYTES + 1], found[HISTORY_STATE_BYTES];
     int64_t t = 5;
 
     assert_int_equal(history_progress(s, "m", &t), -ENOENT);
@@ -154,10 +154,10 @@ static void progress_and_state(void **state)
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char)(i * 31);
     assert_int_equal(history_state(s, "m", found, sizeof found), -ENOENT);
-    assert_int_equal(history_set_state(s, "m", data, 8193), -EINVAL);
-    assert_int_equal(history_set_state(s, "m", data, 8192), 0);
-    assert_int_equal(history_state(s, "m", found, sizeof found), 8192);
-    assert_memory_equal(found, data, 8192);
+    assert_int_equal(history_set_state(s, "m", data, HISTORY_STATE_BYTES + 1), -EINVAL);
+    assert_int_equal(history_set_state(s, "m", data, HISTORY_STATE_BYTES), 0);
+    assert_int_equal(history_state(s, "m", found, sizeof found), HISTORY_STATE_BYTES);
+    assert_memory_equal(found, data, HISTORY_STATE_BYTES);
     assert_int_equal(history_state(s, "m", found, 8191), -ENOSPC);
     assert_int_equal(history_set_state(s, "m", data, 3), 0);
     assert_int_equal(history_state(s, "m", found, 3), 3);
