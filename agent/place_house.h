@@ -89,6 +89,11 @@ int place_proto_learn(const char *name, const struct place_pulse *pulses, size_t
 int place_proto_correct(struct place_proto *p, const struct place_pulse *pulses, size_t pulse_count,
                         int64_t from_ms, int64_t to_ms, int right);
 
+/* The runs of a prototype among kept pulses, in the order of their ends: at most room, how many; or
+ * -ENOMEM. For names backwards in a history. */
+int place_proto_runs(const struct place_proto *p, const struct place_pulse *pulses, size_t count,
+                     struct place_said *out, size_t room);
+
 /* --- finding --- */
 
 /* Pulses of one prototype's height that are close together. pulses 0: none in progress. */

@@ -416,3 +416,35 @@ int place_proto_correct(struct place_proto *p, const struct place_pulse *pulses,
     free(g.all);
     return rc;
 }
+
+/* ---- backwards ---- */
+
+static int group_runs(const struct place_proto *p, const struct place_pulse *pulses, size_t count,
+                      struct place_said *out, size_t room)
+{
+    struct groups g = {.all = NULL};
+    struct place_trait t;
+    size_t n = 0;
+    int rc = collect(pulses, count, p->level_w, &g);
+    for (size_t i = 0; rc == 0 && i < g.count && n < room; i++) {
+        place_group_trait(&g.all[i], &t);
+        if (place_proto_sure(p, &t) > 0.5)
+            out[n++] = (struct place_said){g.all[i].start_ms - p->early_ms, g.all[i].end_ms};
+    }
+    free(g.all);
+    return rc < 0 ? rc : (int)n;
+}
+
+int place_proto_runs(const struct place_proto *p, const struct place_pulse *pulses, size_t count,
+                     struct place_said *out, size_t room)
+{
+    struct place_named run;
+    size_t n = 0;
+    if (p->pulses)
+        return group_runs(p, pulses, count, out, room);
+    for (size_t i = 0; p->scores && i < count && n < room; i++)
+        if (place_is_heating(&pulses[i]) && place_scores_match(p, pulses, count, i, &run) &&
+            (n == 0 || run.start_ms >= out[n - 1].end_ms))
+            out[n++] = (struct place_said){run.start_ms, run.end_ms};
+    return (int)n;
+}

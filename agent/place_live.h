@@ -49,6 +49,7 @@ const struct place_house *place_live_house(const struct place_live *l);
 struct place_live_taught {
     int machines;   /* told as a meter of their own from now on */
     int appliances; /* that the meter tells by their prototypes */
+    int runs;       /* of the history that have another name now */
 };
 
 /* Learns from a list of a meter's runs; what is not in the list keeps what was known of it. mains:
@@ -58,6 +59,13 @@ struct place_live_taught {
 int place_live_teach(struct store *store, const char *meter, int mains,
                      const struct place_live_run *runs, size_t count,
                      struct place_live_taught *taught, char *why, size_t why_size);
+
+/* A person has named a load, whose runs in the history have the name now (from: what the load was
+ * called before): inside the caller's transaction. What the history has by that name is the list of
+ * a lesson about its pulses; *runs grows by those of the history that are found to be it, too. 0 or
+ * an error of the store. */
+int place_live_name(struct store *store, const char *meter, const char *from, const char *name,
+                    int *runs);
 
 /* A person has corrected one run of the history from one name to another: inside the caller's
  * transaction. Prototypes of both names learn from it, if there are. 0 or an error of the store. */

@@ -220,7 +220,9 @@ static int name_loads(struct store *s, const char *meter, const char *label, con
     }
     if (rc == 0 && !found)
         rc = -ENOENT;
-    return rc == 0 ? save(s, meter, &b) : rc;
+    if (rc == 0)
+        rc = save(s, meter, &b);
+    return rc == 0 ? place_live_name(s, meter, label, name, runs) : rc;
 }
 
 static int finish(struct store *s, int rc, char *why, size_t why_size)

@@ -71,6 +71,7 @@ struct recording {
     int64_t newest; /* first pass */
     struct place_pulse *pulses;
     size_t pulse_count;
+    size_t said_from, said_count; /* of the pulses: those of the stretch that a list is about */
 };
 
 static int note_newest(void *context, int64_t hour, const void *data, size_t size)
@@ -153,14 +154,61 @@ static struct place_switch_cells cells_of(const struct recording *r, const struc
                                        (size_t)(b - a), r->watts + a};
 }
 
-/* Leaves only the pulses of these days. */
-static void keep_days(struct recording *r, const struct place_said *days)
+/* Which of the pulses are of these days. */
+static void choose_days(struct recording *r, const struct place_said *days)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < r->pulse_count; i++)
-        if (r->pulses[i].end_ms >= days->start_ms && r->pulses[i].start_ms < days->end_ms)
-            r->pulses[n++] = r->pulses[i];
-    r->pulse_count = n;
+    size_t to = r->pulse_count;
+    r->said_from = 0;
+    while (r->said_from < to && r->pulses[r->said_from].end_ms < days->start_ms)
+        r->said_from++;
+    while (to > r->said_from && r->pulses[to - 1].start_ms >= days->end_ms)
+        to--;
+    r->said_count = to - r->said_from;
+}
+
+/* ---- backwards ---- */
+
+struct renaming {
+    const struct place_said *run;
+    const char *name;
+    int64_t id; /* 0: none */
+};
+
+/* The run of the history that is this one, and called otherwise. */
+static int find_same(void *context, const struct history_run *run)
+{
+    struct renaming *r = context;
+    int64_t from = run->start_ms > r->run->start_ms ? run->start_ms : r->run->start_ms;
+    int64_t to = run->end_ms < r->run->end_ms ? run->end_ms : r->run->end_ms;
+    int64_t a = run->end_ms - run->start_ms, b = r->run->end_ms - r->run->start_ms;
+    if (2 * (to - from) < (a > b ? a : b))
+        return 0;
+    r->id = strcmp(run->appliance, r->name) != 0 ? run->id : 0;
+    return 1;
+}
+
+/* Runs of the history that are of a prototype get its name: how many, or -errno. */
+static int name_backwards(struct store *s, const char *meter, const struct place_proto *p,
+                          const struct recording *r)
+{
+    struct place_said *runs = calloc(RUNS, sizeof *runs);
+    int renamed = 0;
+    int count = runs ? place_proto_runs(p, r->pulses, r->pulse_count, runs, RUNS) : -ENOMEM;
+    for (int i = 0; i < count; i++) {
+        struct renaming same = {.run = &runs[i], .name = p->name};
+        const int64_t length = runs[i].end_ms - runs[i].start_ms;
+        int rc = history_list(s, runs[i].start_ms - length, runs[i].end_ms, meter, NULL, RUNS,
+                              find_same, &same);
+        if (rc >= 0 && same.id)
+            rc = history_label(s, same.id, p->name);
+        if (rc < 0) {
+            free(runs);
+            return rc;
+        }
+        renamed += same.id != 0;
+    }
+    free(runs);
+    return count < 0 ? count : renamed;
 }
 
 /* ---- machines ---- */
@@ -201,10 +249,11 @@ static int take_run(void *context, const struct history_run *run)
     return f->count == RUNS;
 }
 
-/* 1: learned; 0: nothing that holds, and the meter never spoke of it; -ENODATA: it did. */
+/* 1: learned; 0: nothing that holds, and the meter never spoke of it; -ENODATA: it did. *renamed:
+ * runs of the history. */
 static int teach_appliance(struct store *s, const char *meter, const char *appliance,
                            const struct recording *r, const struct place_said *days,
-                           const struct place_live_run *runs, size_t count)
+                           const struct place_live_run *runs, size_t count, int *renamed)
 {
     struct place_proto p, before;
     struct place_said *said = calloc(count, sizeof *said);
@@ -223,13 +272,16 @@ static int teach_appliance(struct store *s, const char *meter, const char *appli
         rc = history_list(s, days->start_ms - DAY_MS, days->end_ms, meter, appliance, RUNS,
                           take_run, &found);
     if (rc >= 0)
-        rc = place_proto_learn(appliance, r->pulses, r->pulse_count, said, n, found.runs,
-                               found.count, known ? &before : NULL,
+        rc = place_proto_learn(appliance, r->pulses + r->said_from, r->said_count, said, n,
+                               found.runs, found.count, known ? &before : NULL,
                                (r->first_hour + r->hours) * PLACE_HOUR_MS, &p);
     if (rc == -ENODATA && found.count == 0)
         rc = 0;
-    else if (rc == 0)
-        rc = (rc = put_proto(s, meter, &p)) < 0 ? rc : 1;
+    else if (rc == 0 && (rc = put_proto(s, meter, &p)) == 0) {
+        rc = name_backwards(s, meter, &p, r);
+        *renamed += rc > 0 ? rc : 0;
+        rc = rc < 0 ? rc : 1;
+    }
     free(said);
     free(found.runs);
     return rc;
@@ -252,7 +304,7 @@ static int teach_all(struct store *s, struct lesson *l)
     const struct place_said days = said_stretch(l->runs, l->count);
     const struct place_switch_cells cells = cells_of(&l->recording, &days);
     int rc = place_switch_learn_background(&cells, &b.background);
-    keep_days(&l->recording, &days);
+    choose_days(&l->recording, &days);
     if (rc == 0)
         rc = places_put_habit(s, l->meter, "", &b, sizeof b);
     for (size_t i = 0; rc >= 0 && i < l->count; i++) {
@@ -262,9 +314,9 @@ static int teach_all(struct store *s, struct lesson *l)
             first++;
         if (first != i)
             continue;
-        int own = l->mains
-                      ? teach_appliance(s, l->meter, name, &l->recording, &days, l->runs, l->count)
-                      : 0;
+        int own = l->mains ? teach_appliance(s, l->meter, name, &l->recording, &days, l->runs,
+                                             l->count, &l->taught->runs)
+                           : 0;
         l->taught->appliances += own > 0;
         rc = own == -ENODATA ? 0 : own;
         if (own == 0) {
@@ -302,6 +354,57 @@ int place_live_teach(struct store *store, const char *meter, int mains,
     if (rc < 0)
         snprintf(why, why_size, "%s", store_error(store));
     return rc < 0 ? rc : 0;
+}
+
+/* What the history has by a name in the days that are kept: a lesson. */
+static int learn_named(struct store *s, const char *meter, const char *name,
+                       const struct recording *r, struct place_proto *out)
+{
+    struct found found = {.runs = calloc(RUNS, sizeof *found.runs)};
+    struct place_live_run days[2];
+    int rc = found.runs ? history_list(s, r->first_hour * PLACE_HOUR_MS, INT64_MAX, meter, name,
+                                       RUNS, take_run, &found)
+                        : -ENOMEM;
+    if (rc >= 0 && found.count == 0)
+        rc = -ENODATA;
+    if (rc >= 0) { /* newest first */
+        struct recording said = *r;
+        days[0].run = (struct place_switch_run){found.runs[found.count - 1].start_ms, 0};
+        days[1].run = (struct place_switch_run){found.runs[0].start_ms, 0};
+        const struct place_said stretch = said_stretch(days, 2);
+        choose_days(&said, &stretch);
+        rc = place_proto_learn(name, said.pulses + said.said_from, said.said_count, found.runs,
+                               found.count, NULL, 0, NULL, 0, out);
+    }
+    free(found.runs);
+    return rc == 0 && !out->pulses ? -ENODATA : rc;
+}
+
+int place_live_name(struct store *store, const char *meter, const char *from, const char *name,
+                    int *runs)
+{
+    struct recording r = {.watts = NULL};
+    struct place_proto p, old;
+    const int had = place_live_read_proto(store, meter, from, &old) == 0;
+    int rc = had ? places_forget_habit(store, meter, from) : 0;
+    if (rc == 0)
+        rc = load_days(store, meter, &r);
+    if (rc == 0)
+        rc = learn_named(store, meter, name, &r, &p);
+    if (rc == -ENODATA && had) {
+        p = old;
+        snprintf(p.name, sizeof p.name, "%s", name);
+        rc = 0;
+    }
+    if (rc == 0)
+        rc = put_proto(store, meter, &p);
+    if (rc == 0)
+        rc = name_backwards(store, meter, &p, &r);
+    free_recording(&r);
+    if (rc == -ENODATA || rc == -ENOSPC) /* its cluster alone stands for it */
+        return 0;
+    *runs += rc > 0 ? rc : 0;
+    return rc < 0 ? rc : next_version(store);
 }
 
 int place_live_correct(struct store *store, const char *meter, int64_t start_ms, int64_t end_ms,

@@ -121,6 +121,8 @@ static int teach(const char *command, const char *path, const char *meter, const
         if (code == CLI_DONE && taught.appliances)
             printf("%d appliances of meter %s are known by what was taught from now on\n",
                    taught.appliances, meter);
+        if (code == CLI_DONE && taught.runs)
+            printf("%d runs of the history have another name now\n", taught.runs);
     }
     store_close(store);
     config_free(c);

@@ -243,8 +243,8 @@ static int teach_house(struct world *w, int days, int mains, struct place_live_t
     return place_live_teach(w->store, "feed", mains, lesson, count, taught, why, sizeof why);
 }
 
-/* The number of a run of the history, told as which. */
-static int64_t tell(struct world *w, int which, int day)
+/* The number of a run of the history, told by this name. */
+static int64_t tell(struct world *w, int which, int day, const char *name)
 {
     static struct list list;
     const struct outcome_sink sink = journal_sink(w->journal);
@@ -253,12 +253,12 @@ static int64_t tell(struct world *w, int which, int day)
     struct event *e = &o.events[0];
     e->type = EVENT_OFF;
     e->quality = EVENT_TRACE;
-    snprintf(e->appliance, sizeof e->appliance, "%s", appliances[which]);
+    snprintf(e->appliance, sizeof e->appliance, "%s", name);
     snprintf(e->end_reason, sizeof e->end_reason, "off");
     e->start_ms = run.start_ms;
     e->time_ms = e->end_ms = run.end_ms;
     e->energy_wh = 40;
-    e->peak_w = 1300;
+    e->peak_w = e->up_w = e->down_w = 1300;
     assert_int_equal(sink.commit(sink.context, &o), 0);
     list.count = 0;
     assert_int_equal(
@@ -295,7 +295,7 @@ static void prototypes_of_a_house(void **state)
     w = open_world(state);
     assert_int_equal(proto(&w, TOASTER)->right, 7);
     feed_house(w.live, 9, 10);
-    const int64_t run = tell(&w, OVEN, 8);
+    const int64_t run = tell(&w, OVEN, 8, "Oven");
     assert_int_equal(place_store_correct(w.store, run, "Toaster", why, sizeof why), 0);
     close_world(&w);
     w = open_world(state);
@@ -314,6 +314,50 @@ static void prototypes_of_a_house(void **state)
     w = open_world(state);
     assert_null(proto(&w, OVEN));
     assert_non_null(proto(&w, TOASTER));
+    close_world(&w);
+}
+
+static int called(struct world *w, const char *name)
+{
+    static struct list list;
+    list.count = 0;
+    assert_true(history_list(w->store, 0, INT64_MAX, "feed", name, 64, collect, &list) >= 0);
+    return list.count;
+}
+
+/* A load that is named once makes a prototype, too, which knows it under other names in the
+ * history. */
+static void a_named_load_is_a_lesson(void **state)
+{
+    struct world w = open_world(state);
+    int runs = 0;
+    feed_house(w.live, 0, 7);
+    for (int day = 0; day < 6; day++) {
+        tell(&w, TOASTER, day, "Toaster");
+        tell(&w, OVEN, day, "unknown");
+    }
+    tell(&w, OVEN, 6, "Toaster"); /* the network was wrong */
+    assert_int_equal(called(&w, "unknown-1"), 6);
+    assert_int_equal(place_store_name(w.store, "feed", "unknown-1", "Oven", &runs, why, sizeof why),
+                     0);
+    assert_int_equal(runs, 7);
+    assert_int_equal(called(&w, "Oven"), 7);
+    assert_int_equal(called(&w, "Toaster"), 6);
+    close_world(&w);
+    w = open_world(state);
+    assert_non_null(proto(&w, OVEN));
+    assert_int_equal(proto(&w, OVEN)->right, 6);
+
+    /* The name was wrong: the prototype goes with it. */
+    runs = 0;
+    assert_int_equal(place_store_name(w.store, "feed", "Oven", "Grill", &runs, why, sizeof why), 0);
+    assert_int_equal(called(&w, "Oven"), 0);
+    assert_int_equal(called(&w, "Grill"), 7);
+    close_world(&w);
+    w = open_world(state);
+    assert_null(proto(&w, OVEN));
+    assert_int_equal(place_live_house(w.live)->count, 1);
+    assert_string_equal(place_live_house(w.live)->protos[0].name, "Grill");
     close_world(&w);
 }
 
@@ -338,8 +382,8 @@ static void hours_of_an_earlier_version(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
-    const struct CMUnitTest tests[] = {T(taught_and_found), T(a_restart_in_a_run),
-                                       T(what_cannot_be_taught), T(prototypes_of_a_house),
-                                       T(hours_of_an_earlier_version)};
+    const struct CMUnitTest tests[] = {T(taught_and_found),         T(a_restart_in_a_run),
+                                       T(what_cannot_be_taught),    T(prototypes_of_a_house),
+                                       T(a_named_load_is_a_lesson), T(hours_of_an_earlier_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,7 +124,15 @@ def removed_case(args, folder, label):
     later = [t for t in truth if t[0] >= named]
     said = [loads[i][0] for i in range(len(loads)) if loads[i][0] >= named and best in numbers[i]]
     right = len(pair(said, later))
-    return {"class": label, "true": len(truth), "loads": len(loads), "found": len(found),
+    rows = [loads[i] for i in range(len(loads)) if loads[i][0] < named and best in numbers[i]]
+    open(at("list.csv"), "w").write("".join(f"{label},{l[0]},{l[0] + l[1] * 1e3:.0f}\n" for l in rows))
+    with open(at("home.csv")) as f, open(at("week.csv"), "w") as out:
+        out.writelines(line for n, line in enumerate(f) if n == 0 or int(line.split(",")[0]) < named)
+    run(place, "house", at("model.nilm"), at("week.csv"), at("list.csv"), at("list.csv"), at("home.csv"), at("taught.csv"), label)
+    taught = [int(r["start_ms"]) for r in csv.DictReader(open(at("taught.csv"))) if r["appliance"] == label and int(r["start_ms"]) >= named]
+    hits = len(pair(taught, later))
+    return {"class": label, "taught": len(taught), "taught_right": hits,
+            "taught_f1": round(2 * hits / (len(later) + len(taught)), 4) if later or taught else 0, "true": len(truth), "loads": len(loads), "found": len(found),
             "clusters": len({n[1] for n in numbers}), "in_one": round(count / len(found), 4) if found else 0,
             "later_true": len(later), "said": len(said), "right": right,
             "f1": round(2 * right / (len(later) + len(said)), 4) if later or said else 0}
@@ -145,7 +153,8 @@ def removed(args):
                 if not args.json:
                     print(f"home {seed} without {label:15} {row['true']:4} runs, {row['found']:4} among {row['loads']:4} loads; in one "
                           f"of {row['clusters']} clusters {100 * row['in_one']:5.1f} %; after naming F1 {row['f1']:.3f} "
-                          f"({row['right']} right of {row['said']} said and {row['later_true']} true)", flush=True)
+                          f"({row['right']} right of {row['said']} said and {row['later_true']} true), by its prototype {row['taught_f1']:.3f} "
+                          f"({row['taught_right']} right of {row['taught']})", flush=True)
     if args.json:
         print(json.dumps({"removed": rows}))
 
