@@ -24,7 +24,8 @@
  *                    Cleared an hour later.
  * Of the meter: meter_silent, meter_frozen (the same reading for 3 times the longest such stretch),
  *  reading_impossible, total_over, energy_over.
- * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7.
+ * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7; once more by 1.6 for appliances
+ * that are separated from a sum, whose lengths and periods are judged since yesterday alone.
  *
  * Each alert is raised once per meter, kind and appliance, updated when it is worse or a day later,
  * and cleared, under one alert_id. While the meter is frozen nothing is said about appliances. A

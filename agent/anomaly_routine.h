@@ -35,7 +35,8 @@ struct anomaly_run { /* a finished run, or one in progress */
     const char *appliance;
     int64_t start_ms, end_ms; /* end: so far */
     double energy_wh, mean_w, peak_w;
-    int whole; /* it ended by switching off */
+    int whole;     /* it ended by switching off */
+    int separated; /* taken out of a sum: it may be one that was merged, or half of one */
     int mixed; /* several loads go by this name (unknown, on a sum): only its hours are judged */
 };
 

@@ -15,6 +15,7 @@
 #define NINE_MORE 0.05
 #define SPANS 4 /* fewer do not show how spans vary */
 #define SPAN_SPREADS 3.0
+#define SEPARATED 1.6
 #define STAY 0.6    /* of a margin, once an alert is raised: it does not come and go */
 #define CROWDED 0.6 /* more starts than on any day */
 #define WAIT_PERIODS 2.2
@@ -36,9 +37,13 @@
 #define ODD_HOUR_MS 300000
 #define ODD_HOUR_W 50.0
 
-static double factor(const struct anomaly_rules *rules)
+/* What scales all margins. Runs that are taken out of a sum have mistakes of their own. */
+static double factor(const struct anomaly_rules *rules, int separated)
 {
-    return rules->sensitivity == ANOMALY_LOW ? 1.6 : rules->sensitivity == ANOMALY_HIGH ? 0.7 : 1;
+    const double f = rules->sensitivity == ANOMALY_LOW    ? 1.6
+                     : rules->sensitivity == ANOMALY_HIGH ? 0.7
+                                                          : 1;
+    return separated ? f * SEPARATED : f;
 }
 
 static double seconds_of(const struct anomaly_run *run)
@@ -231,11 +236,13 @@ static void look(const struct judge *j, enum anomaly_figure f, double share, dou
     *c = (struct change){.of = "median of 5 runs"};
     if (f == ANOMALY_PERIOD)
         snprintf(c->of, sizeof(c->of), "mean of 8");
-    const int judged = block_bounds(u, f, share, (share > 0 ? 1 : j->f) * stays, c);
+    int judged = block_bounds(u, f, share, (share > 0 ? 1 : j->f) * stays, c);
+    if (j->run->separated && f != ANOMALY_WATTS && !(share > 0))
+        judged = 0; /* in a busy hour five in a row are cut, merged or missed */
     c->value = judged ? anomaly_routine_block(&j->routine, f, 0) : 0;
     if (beyond(c) || share > 0 || by_runs(j, f, stays, c))
         return;
-    if (f != ANOMALY_SECONDS || judged || !by_nine(j, stays, c))
+    if (f != ANOMALY_SECONDS || judged || j->run->separated || !by_nine(j, stays, c))
         by_span(j, f, stays, c);
 }
 
@@ -469,8 +476,12 @@ static void judge_hour(struct judge *j, struct routine *r)
 int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struct routine *r,
                      const struct anomaly_run *run, struct alert *alerts)
 {
-    struct judge j = {
-        .a = a, .rules = rules, .run = run, .f = factor(rules), .alerts = alerts, .runs = r->runs};
+    struct judge j = {.a = a,
+                      .rules = rules,
+                      .run = run,
+                      .f = factor(rules, run->separated),
+                      .alerts = alerts,
+                      .runs = r->runs};
     char seen[64], text[32];
     anomaly_routine_load(r, &j.routine);
     if (j.routine.days == 0) /* new, or of a version that learned otherwise: from the beginning */
@@ -514,9 +525,10 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
     /* the longest of few runs is passed more often */
     const double beyond_most =
         1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * (1 + LEFT_ON_FEW / (double)(r->runs + 1));
-    out->left_on_s = share > 0 ? fmax(u.s * (1 + share), u.s + 60)
-                               : fmax(fmin(beyond_most * u.s_most, u.s_most + LEFT_ON_LONGEST_S),
-                                      fmax(far * factor(rules), u.s_most + LEFT_ON_LEAST_S));
+    out->left_on_s =
+        share > 0 ? fmax(u.s * (1 + share), u.s + 60)
+                  : fmax(fmin(beyond_most * u.s_most, u.s_most + LEFT_ON_LONGEST_S),
+                         fmax(far * factor(rules, run->separated), u.s_most + LEFT_ON_LEAST_S));
     out->usual_s = u.s;
     out->longest_s = u.s_most;
     out->runs = r->runs;
@@ -564,11 +576,11 @@ void anomaly_limits(const struct routine *r, const struct anomaly_rules *rules, 
     if (!u.ready)
         return;
     const double power = rules->power_percent / 100, length = rules->duration_percent / 100;
-    if (block_bounds(&u, ANOMALY_WATTS, power, power > 0 ? 1 : factor(rules), &c)) {
+    if (block_bounds(&u, ANOMALY_WATTS, power, power > 0 ? 1 : factor(rules, 0), &c)) {
         out->low_w = fmax(0, c.low);
         out->high_w = c.high;
     }
-    if (block_bounds(&u, ANOMALY_SECONDS, length, length > 0 ? 1 : factor(rules), &c)) {
+    if (block_bounds(&u, ANOMALY_SECONDS, length, length > 0 ? 1 : factor(rules, 0), &c)) {
         out->low_s = c.low;
         out->high_s = c.high;
     }

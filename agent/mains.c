@@ -324,7 +324,7 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     struct outcome *o = &m->shared->outcome;
     o->alert_count += anomaly_heard(&m->saved.anomaly, wall_ms, meter_shared_alerts(m->shared));
     int use = 1;
-    if (!damaged && mains_alerts_fit(m))
+    if (mains_alerts_fit(m)) /* damaged ones, too: a dead meter says 0 W for hours */
         o->alert_count += anomaly_reading(&m->saved.anomaly, &m->config.rules, wall_ms,
                                           (double)watts, meter_shared_alerts(m->shared), &use);
     damaged |= !use;

@@ -55,6 +55,7 @@ static struct anomaly_run run_of(const struct mains *m, const struct event *e)
                                 .mean_w = hours > 0 ? e->energy_wh / hours : e->peak_w,
                                 .peak_w = e->peak_w,
                                 .whole = !strcmp(e->end_reason, "off"),
+                                .separated = 1,
                                 .mixed = !strcmp(e->appliance, EVENT_UNKNOWN)};
 }
 

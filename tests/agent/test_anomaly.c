@@ -23,7 +23,7 @@ struct bench {
     struct anomaly_rules rules;
     struct routine r;
     struct alert told[64];
-    int n;
+    int n, separated;
     int64_t t;
     unsigned seed;
 };
@@ -57,6 +57,7 @@ static void cycle(struct bench *b, double seconds, double watts, double pause_s)
                                     .energy_wh = w * s / 3600,
                                     .mean_w = w,
                                     .peak_w = w,
+                                    .separated = b->separated,
                                     .whole = 1};
     struct alert *out = b->told + b->n;
     assert_true(b->n < 50);
@@ -217,6 +218,21 @@ static void knows_several_programs(void **state)
     programs(&b, 4, 1, 2.2);
     assert_int_equal(told(&b, "duration_unusual", 0), 1);
     assert_int_equal(told(&b, "power_unusual", 0), 0);
+}
+
+/* Out of a sum five runs may be cut in a busy hour; for two days they are not. */
+static void separated_runs_have_time(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    b.separated = 1;
+    cycles(&b, 400, 900, 80, 1300);
+    cycles(&b, 8, 300, 80, 700);
+    cycles(&b, 60, 900, 80, 1300);
+    assert_int_equal(b.n, 0);
+    cycles(&b, 80, 1800, 80, 1300);
+    assert_int_equal(told(&b, "duration_unusual", 0), 1);
 }
 
 static void another_version_learns_anew(void **state)
@@ -552,6 +568,7 @@ int main(void)
         cmocka_unit_test(tells_length_and_cycles),
         cmocka_unit_test(knows_the_course_of_a_day),
         cmocka_unit_test(knows_several_programs),
+        cmocka_unit_test(separated_runs_have_time),
         cmocka_unit_test(another_version_learns_anew),
         cmocka_unit_test(a_door_lamp_changes_nothing),
         cmocka_unit_test(tells_slow_drift),

@@ -206,6 +206,31 @@ static void a_hole_ends_runs(void **state)
 }
 
 /* Live readings: a restart of the agent ends nothing, a clock that is set back does. */
+/* A meter that says 0 W for hours is dead; one reading of 32767 W is none. */
+static void a_dead_meter_is_told(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sum_model *model = sum_model_create(3);
+    struct meter_config c = mains_config();
+    c.rules.frozen_ms = 600000;
+    world_init(&w);
+    struct meter *m = world_meter(&w, &c, model->engine);
+    feed(m, &household, 0, 2400);
+    assert_int_equal(meter_reading(m, T0 + 2401000, 32767), 0);
+    feed(m, &household, 2408, 3000);
+    int64_t t = T0 + 3000000;
+    for (; t < T0 + 4200000; t += 8000)
+        assert_int_equal(meter_reading(m, t, 0), 0);
+    assert_int_equal(world_has(&w, "reading_impossible raised"), 1);
+    assert_int_equal(world_has(&w, "meter_frozen raised"), 1);
+    assert_int_equal(meter_reading(m, t, 30), 0);
+    assert_int_equal(world_has(&w, "meter_frozen cleared"), 1);
+    meter_destroy(m);
+    world_free(&w);
+    sum_model_free(model);
+}
+
 static void live_restart_and_clock(void **state)
 {
     (void)state;
@@ -358,6 +383,7 @@ int main(void)
         cmocka_unit_test(goes_on_from_the_history_alone),
         cmocka_unit_test(survives_damaged_state),
         cmocka_unit_test(a_hole_ends_runs),
+        cmocka_unit_test(a_dead_meter_is_told),
         cmocka_unit_test(live_restart_and_clock),
         cmocka_unit_test(a_model_swap_keeps_runs),
         cmocka_unit_test(long_runs_are_reported),
