@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "storage/store_internal.h"
 
@@ -56,40 +55,26 @@ static int check(struct store *s, const struct alerts_row *r)
 
 int alerts_put(struct store *s, const struct alerts_row *r)
 {
-    store_clear(s);
-    int rc = check(s, r);
+    const int rc = check(s, r);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, ALERTS_PUT,
-            "INSERT INTO alert (" COLUMNS ") VALUES"
-            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
-            " ON CONFLICT (id) DO UPDATE SET severity = max(severity, excluded.severity),"
-            " updated_ms = excluded.updated_ms, cleared_ms = excluded.cleared_ms,"
-            " expected = CASE excluded.expected WHEN '' THEN expected ELSE excluded.expected END,"
-            " seen = CASE excluded.cleared_ms WHEN 0 THEN excluded.seen ELSE seen END,"
-            " value = CASE excluded.cleared_ms WHEN 0 THEN excluded.value ELSE value END,"
-            " bound = excluded.bound");
-        sqlite3_bind_text(q, 1, r->id, -1, SQLITE_STATIC);
-        sqlite3_bind_text(q, 2, r->alert, -1, SQLITE_STATIC);
-        sqlite3_bind_text(q, 3, r->meter, -1, SQLITE_STATIC);
-        sqlite3_bind_text(q, 4, r->appliance, -1, SQLITE_STATIC);
-        sqlite3_bind_int(q, 5, r->severity);
-        sqlite3_bind_int64(q, 6, r->since_ms);
-        sqlite3_bind_int64(q, 7, r->raised_ms);
-        sqlite3_bind_int64(q, 8, r->updated_ms);
-        sqlite3_bind_int64(q, 9, r->cleared_ms);
-        sqlite3_bind_text(q, 10, r->expected, -1, SQLITE_STATIC);
-        sqlite3_bind_text(q, 11, r->seen, -1, SQLITE_STATIC);
-        sqlite3_bind_double(q, 12, r->value);
-        sqlite3_bind_double(q, 13, r->limit);
-        sqlite3_bind_int(q, 14, r->quality);
-        sqlite3_bind_int64(q, 15, r->snoozed_ms);
-        rc = store_step(s, q, "store an alert");
-    }
-    return store_leave(s, rc);
+    return store_put(
+        s, ALERTS_PUT,
+        "INSERT INTO alert (" COLUMNS ") VALUES"
+        " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+        " ON CONFLICT (id) DO UPDATE SET severity = max(severity, excluded.severity),"
+        " updated_ms = excluded.updated_ms, cleared_ms = excluded.cleared_ms,"
+        " expected = CASE excluded.expected WHEN '' THEN expected ELSE excluded.expected END,"
+        " seen = CASE excluded.cleared_ms WHEN 0 THEN excluded.seen ELSE seen END,"
+        " value = CASE excluded.cleared_ms WHEN 0 THEN excluded.value ELSE value END,"
+        " bound = excluded.bound",
+        STORE_VALUES(store_text(r->id), store_text(r->alert), store_text(r->meter),
+                     store_text(r->appliance), store_integer(r->severity),
+                     store_integer(r->since_ms), store_integer(r->raised_ms),
+                     store_integer(r->updated_ms), store_integer(r->cleared_ms),
+                     store_text(r->expected), store_text(r->seen), store_real(r->value),
+                     store_real(r->limit), store_integer(r->quality), store_integer(r->snoozed_ms)),
+        "store an alert");
 }
 
 int alerts_snoozed(struct store *s, const char *meter, const char *alert, const char *appliance,
@@ -97,12 +82,11 @@ int alerts_snoozed(struct store *s, const char *meter, const char *alert, const 
 {
     store_clear(s);
     *until_ms = 0;
-    sqlite3_stmt *q = store_statement(s, ALERTS_SNOOZED,
-                                      "SELECT max(snoozed_ms) FROM alert WHERE snoozed_ms <> 0"
-                                      " AND meter = ?1 AND alert = ?2 AND appliance = ?3");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, 2, alert, -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, 3, appliance, -1, SQLITE_STATIC);
+    sqlite3_stmt *q =
+        store_query(s, ALERTS_SNOOZED,
+                    "SELECT max(snoozed_ms) FROM alert WHERE snoozed_ms <> 0"
+                    " AND meter = ?1 AND alert = ?2 AND appliance = ?3",
+                    STORE_VALUES(store_text(meter), store_text(alert), store_text(appliance)));
     int rc = store_step(s, q, "read a snooze");
     if (rc > 0) {
         *until_ms = sqlite3_column_int64(q, 0);
@@ -113,18 +97,12 @@ int alerts_snoozed(struct store *s, const char *meter, const char *alert, const 
 
 int alerts_snooze(struct store *s, const char *id, int64_t until_ms)
 {
-    store_clear(s);
-    int rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, ALERTS_SNOOZE, "UPDATE alert SET snoozed_ms = ?2 WHERE id = ?1");
-        sqlite3_bind_text(q, 1, id, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, until_ms);
-        rc = store_step(s, q, "snooze an alert");
-        if (rc == 0 && sqlite3_changes(s->db) == 0)
-            rc = store_refuse(s, -ENOENT, "there is no alert \"%.40s\"", id);
-    }
-    return store_leave(s, rc);
+    const int rc =
+        store_change(s, ALERTS_SNOOZE, "UPDATE alert SET snoozed_ms = ?2 WHERE id = ?1",
+                     STORE_VALUES(store_text(id), store_integer(until_ms)), "snooze an alert");
+    if (rc == 0)
+        return store_refuse(s, -ENOENT, "there is no alert \"%.40s\"", id);
+    return rc < 0 ? rc : 0;
 }
 
 static int visit_all(struct store *s, sqlite3_stmt *q, int limit, alerts_visit *visit,
@@ -146,56 +124,37 @@ static int visit_all(struct store *s, sqlite3_stmt *q, int limit, alerts_visit *
 int alerts_awake(struct store *s, int64_t now_ms, int limit, alerts_visit *visit, void *context)
 {
     store_clear(s);
-    sqlite3_stmt *q = store_statement(s, ALERTS_AWAKE,
-                                      "SELECT " COLUMNS " FROM alert WHERE snoozed_ms <> 0"
-                                      " AND snoozed_ms <= ?1 AND cleared_ms = 0");
-    sqlite3_bind_int64(q, 1, now_ms);
+    sqlite3_stmt *q = store_query(s, ALERTS_AWAKE,
+                                  "SELECT " COLUMNS " FROM alert WHERE snoozed_ms <> 0"
+                                  " AND snoozed_ms <= ?1 AND cleared_ms = 0",
+                                  STORE_VALUES(store_integer(now_ms)));
     return visit_all(s, q, limit, visit, context);
 }
 
 int alerts_wake(struct store *s, int64_t now_ms)
 {
-    store_clear(s);
-    int rc = store_enter(s), woken = 0;
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, ALERTS_WAKE,
-            "UPDATE alert SET snoozed_ms = 0 WHERE snoozed_ms <> 0 AND snoozed_ms <= ?1");
-        sqlite3_bind_int64(q, 1, now_ms);
-        rc = store_step(s, q, "end snoozes");
-        woken = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : woken;
+    return store_change(
+        s, ALERTS_WAKE,
+        "UPDATE alert SET snoozed_ms = 0 WHERE snoozed_ms <> 0 AND snoozed_ms <= ?1",
+        STORE_VALUES(store_integer(now_ms)), "end snoozes");
 }
 
 int alerts_list(struct store *s, int64_t from_ms, int64_t to_ms, int only_open, int limit,
                 alerts_visit *visit, void *context)
 {
     store_clear(s);
-    sqlite3_stmt *q =
-        store_statement(s, ALERTS_LIST,
-                        "SELECT " COLUMNS " FROM alert WHERE raised_ms < ?2 AND (cleared_ms = 0 OR"
-                        " (?3 = 0 AND cleared_ms >= ?1)) ORDER BY raised_ms DESC, id");
-    sqlite3_bind_int64(q, 1, from_ms);
-    sqlite3_bind_int64(q, 2, to_ms);
-    sqlite3_bind_int(q, 3, only_open);
+    sqlite3_stmt *q = store_query(
+        s, ALERTS_LIST,
+        "SELECT " COLUMNS " FROM alert WHERE raised_ms < ?2 AND (cleared_ms = 0 OR"
+        " (?3 = 0 AND cleared_ms >= ?1)) ORDER BY raised_ms DESC, id",
+        STORE_VALUES(store_integer(from_ms), store_integer(to_ms), store_integer(only_open)));
     return visit_all(s, q, limit, visit, context);
 }
 
 int alerts_trim(struct store *s, int64_t max_rows)
 {
-    store_clear(s);
-    int rc = store_enter(s), removed = 0;
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, ALERTS_TRIM,
-            "DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE cleared_ms <> 0"
-            " ORDER BY raised_ms LIMIT max(0, (SELECT count(*) FROM alert) - ?1))");
-        sqlite3_bind_int64(q, 1, max_rows);
-        rc = store_step(s, q, "trim the alerts");
-        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : removed;
+    return store_change(s, ALERTS_TRIM,
+                        "DELETE FROM alert WHERE id IN (SELECT id FROM alert WHERE cleared_ms <> 0"
+                        " ORDER BY raised_ms LIMIT max(0, (SELECT count(*) FROM alert) - ?1))",
+                        STORE_VALUES(store_integer(max_rows)), "trim the alerts");
 }

@@ -15,7 +15,6 @@
 
 #define APPLICATION_ID 0x4E494C43 /* "NILC" */
 #define VERSION 1
-#define BUSY_MS 5000
 
 struct consumer {
     struct store store;
@@ -111,20 +110,7 @@ static int connect_file(struct store *s)
                                 "temp_store = MEMORY; PRAGMA cache_size = -2048;";
     static const char writer[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
                                  "journal_size_limit = 8388608;";
-    const int flags =
-        s->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    const int code =
-        sqlite3_open_v2(s->path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if (s->db == NULL)
-        return -ENOMEM;
-    if (code != SQLITE_OK)
-        return store_fail(s, "open");
-    sqlite3_busy_timeout(s->db, BUSY_MS);
-    sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (sqlite3_exec(s->db, setup, NULL, NULL, NULL) != SQLITE_OK ||
-        (!s->readonly && sqlite3_exec(s->db, writer, NULL, NULL, NULL) != SQLITE_OK))
-        return store_fail(s, "prepare the connection");
-    return store_arm(s);
+    return store_connect(s, setup, writer);
 }
 
 /* Two owners would take the session from each other, and messages with it. */

@@ -11,29 +11,18 @@
 
 int energy_put(struct store *s, const char *meter, const struct energy_hour *h)
 {
-    store_clear(s);
     int rc = store_check_text(s, meter, 1, NAME_BYTES, "meter of an hour");
     if (rc == 0 && !(isfinite(h->wh) && isfinite(h->low_w) && isfinite(h->high_w)))
         rc = store_refuse(s, -EINVAL, "figures of an hour: expected finite numbers");
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(s, ENERGY_PUT,
-                                          "INSERT OR REPLACE INTO energy (" COLUMNS
-                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, h->start_ms);
-        sqlite3_bind_double(q, 3, h->wh);
-        sqlite3_bind_double(q, 4, h->low_w);
-        sqlite3_bind_double(q, 5, h->high_w);
-        sqlite3_bind_int(q, 6, h->seen_s);
-        sqlite3_bind_int(q, 7, h->run_s);
-        sqlite3_bind_int(q, 8, h->peak_s);
-        sqlite3_bind_int(q, 9, h->starts);
-        rc = store_step(s, q, "store an hour");
-    }
-    return store_leave(s, rc);
+    return store_put(
+        s, ENERGY_PUT,
+        "INSERT OR REPLACE INTO energy (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        STORE_VALUES(store_text(meter), store_integer(h->start_ms), store_real(h->wh),
+                     store_real(h->low_w), store_real(h->high_w), store_integer(h->seen_s),
+                     store_integer(h->run_s), store_integer(h->peak_s), store_integer(h->starts)),
+        "store an hour");
 }
 
 int energy_list(struct store *s, const char *meter, int64_t from_ms, int64_t to_ms,
@@ -43,12 +32,10 @@ int energy_list(struct store *s, const char *meter, int64_t from_ms, int64_t to_
 
     store_clear(s);
     sqlite3_stmt *q =
-        store_statement(s, ENERGY_LIST,
-                        "SELECT " COLUMNS " FROM energy WHERE (?1 IS NULL OR meter = ?1)"
-                        " AND start_ms >= ?2 AND start_ms < ?3 ORDER BY meter, start_ms");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, from_ms);
-    sqlite3_bind_int64(q, 3, to_ms);
+        store_query(s, ENERGY_LIST,
+                    "SELECT " COLUMNS " FROM energy WHERE (?1 IS NULL OR meter = ?1)"
+                    " AND start_ms >= ?2 AND start_ms < ?3 ORDER BY meter, start_ms",
+                    STORE_VALUES(store_text(meter), store_integer(from_ms), store_integer(to_ms)));
     while (!stop && (rc = store_step(s, q, "list hours")) > 0) {
         struct energy_hour h = {.start_ms = sqlite3_column_int64(q, 1),
                                 .wh = sqlite3_column_double(q, 2),
@@ -71,14 +58,6 @@ int energy_list(struct store *s, const char *meter, int64_t from_ms, int64_t to_
 
 int energy_trim(struct store *s, int64_t before_ms)
 {
-    store_clear(s);
-    int rc = store_enter(s), removed = 0;
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(s, ENERGY_TRIM, "DELETE FROM energy WHERE start_ms < ?1");
-        sqlite3_bind_int64(q, 1, before_ms);
-        rc = store_step(s, q, "trim hours");
-        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : removed;
+    return store_change(s, ENERGY_TRIM, "DELETE FROM energy WHERE start_ms < ?1",
+                        STORE_VALUES(store_integer(before_ms)), "trim hours");
 }

@@ -328,21 +328,12 @@ int history_shift(struct store *s, int64_t *below_id, int64_t from_ms, int64_t t
 
 int history_trim(struct store *s, int64_t max_rows)
 {
-    int removed = 0;
-    int rc = store_enter(s);
-
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, HISTORY_TRIM,
-                            "DELETE FROM run WHERE id IN (SELECT id FROM run WHERE end_ms <> 0"
-                            " AND id < (SELECT max(id) FROM run) ORDER BY start_ms, id"
-                            " LIMIT max(0, (SELECT count(*) FROM run) - ?1))");
-        sqlite3_bind_int64(q, 1, max_rows < 0 ? 0 : max_rows);
-        rc = store_step(s, q, "trim the history");
-        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : removed;
+    return store_change(s, HISTORY_TRIM,
+                        "DELETE FROM run WHERE id IN (SELECT id FROM run WHERE end_ms <> 0"
+                        " AND id < (SELECT max(id) FROM run) ORDER BY start_ms, id"
+                        " LIMIT max(0, (SELECT count(*) FROM run) - ?1))",
+                        STORE_VALUES(store_integer(max_rows < 0 ? 0 : max_rows)),
+                        "trim the history");
 }
 
 int history_progress(struct store *s, const char *meter, int64_t *t_ms)
@@ -363,71 +354,37 @@ int history_progress(struct store *s, const char *meter, int64_t *t_ms)
 
 int history_set_progress(struct store *s, const char *meter, int64_t t_ms)
 {
-    store_clear(s);
     int rc = store_check_text(s, meter, 1, HISTORY_NAME_BYTES, "meter");
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, HISTORY_SET_PROGRESS,
-                            "INSERT INTO meter_progress (meter, time_ms) VALUES (?1, ?2)"
-                            " ON CONFLICT (meter) DO UPDATE SET time_ms = excluded.time_ms");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, t_ms);
-        rc = store_step(s, q, "store the progress of a meter");
-    }
-    return store_leave(s, rc);
+    return store_put(s, HISTORY_SET_PROGRESS,
+                     "INSERT INTO meter_progress (meter, time_ms) VALUES (?1, ?2)"
+                     " ON CONFLICT (meter) DO UPDATE SET time_ms = excluded.time_ms",
+                     STORE_VALUES(store_text(meter), store_integer(t_ms)),
+                     "store the progress of a meter");
 }
 
 int history_state(struct store *s, const char *meter, void *data, size_t size)
 {
     store_clear(s);
-    sqlite3_stmt *q =
-        store_statement(s, HISTORY_STATE, "SELECT data FROM meter_state WHERE meter = ?1");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    int rc = store_step(s, q, "read the state of a meter");
-    if (rc == 0)
-        return store_refuse(s, -ENOENT, "meter %s: no state is stored", meter);
-    if (rc < 0)
-        return rc;
-    const void *found = sqlite3_column_blob(q, 0);
-    size_t bytes = (size_t)sqlite3_column_bytes(q, 0);
-    if (bytes > HISTORY_STATE_BYTES)
-        rc = store_refuse(s, -EBADMSG, "%s: table meter_state, meter %s: %zu bytes", s->path, meter,
-                          bytes);
-    else if (bytes > size)
-        rc = store_refuse(s, -ENOSPC, "meter %s: the state has %zu bytes, room for %zu", meter,
-                          bytes, size);
-    else {
-        if (bytes > 0)
-            memcpy(data, found, bytes);
-        rc = (int)bytes;
-    }
-    store_done(q);
-    return rc;
+    sqlite3_stmt *q = store_query(s, HISTORY_STATE, "SELECT data FROM meter_state WHERE meter = ?1",
+                                  STORE_VALUES(store_text(meter)));
+    return store_get_block(s, q, HISTORY_STATE_BYTES, data, size, "the state of a meter");
 }
 
 int history_set_state(struct store *s, const char *meter, const void *data, size_t size)
 {
-    store_clear(s);
     int rc = store_check_text(s, meter, 1, HISTORY_NAME_BYTES, "meter");
     if (rc == 0 && size > HISTORY_STATE_BYTES)
         rc = store_refuse(s, -EINVAL, "state of meter %s: expected at most %u bytes, not %zu",
                           meter, HISTORY_STATE_BYTES, size);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, HISTORY_SET_STATE,
-                            "INSERT INTO meter_state (meter, data) VALUES (?1, ?2)"
-                            " ON CONFLICT (meter) DO UPDATE SET data = excluded.data");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_blob(q, 2, size == 0 ? "" : data, (int)size, SQLITE_STATIC);
-        rc = store_step(s, q, "store the state of a meter");
-    }
-    return store_leave(s, rc);
+    return store_put(s, HISTORY_SET_STATE,
+                     "INSERT INTO meter_state (meter, data) VALUES (?1, ?2)"
+                     " ON CONFLICT (meter) DO UPDATE SET data = excluded.data",
+                     STORE_VALUES(store_text(meter), store_blob(data, size)),
+                     "store the state of a meter");
 }
 
 int history_verify(struct store *s, int64_t *bad, int max)

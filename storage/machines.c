@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "storage/store_internal.h"
 
@@ -11,7 +10,6 @@
 
 static int check_name(struct store *s, const char *meter)
 {
-    store_clear(s);
     return store_check_text(s, meter, 1, MACHINES_NAME_BYTES, "meter of a machine");
 }
 
@@ -22,20 +20,13 @@ int machines_put(struct store *s, const char *meter, const struct machines_quart
         rc = store_refuse(s, -EINVAL, "energy of a machine: expected a finite number");
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(s, MACHINES_PUT,
-                                          "INSERT OR REPLACE INTO machine (" COLUMNS
-                                          ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
-        const int64_t whole[] = {m->off_ms, m->idle_ms, m->run_ms, m->peak_ms, m->starts};
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, m->start_ms);
-        sqlite3_bind_double(q, 3, m->wh);
-        for (int i = 0; i < 5; i++)
-            sqlite3_bind_int64(q, 4 + i, whole[i]);
-        rc = store_step(s, q, "store what a machine did");
-    }
-    return store_leave(s, rc);
+    return store_put(
+        s, MACHINES_PUT,
+        "INSERT OR REPLACE INTO machine (" COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        STORE_VALUES(store_text(meter), store_integer(m->start_ms), store_real(m->wh),
+                     store_integer(m->off_ms), store_integer(m->idle_ms), store_integer(m->run_ms),
+                     store_integer(m->peak_ms), store_integer(m->starts)),
+        "store what a machine did");
 }
 
 int machines_list(struct store *s, const char *meter, int64_t from_ms, int64_t to_ms,
@@ -45,12 +36,10 @@ int machines_list(struct store *s, const char *meter, int64_t from_ms, int64_t t
 
     store_clear(s);
     sqlite3_stmt *q =
-        store_statement(s, MACHINES_LIST,
-                        "SELECT " COLUMNS " FROM machine WHERE (?1 IS NULL OR meter = ?1)"
-                        " AND start_ms >= ?2 AND start_ms < ?3 ORDER BY meter, start_ms");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, from_ms);
-    sqlite3_bind_int64(q, 3, to_ms);
+        store_query(s, MACHINES_LIST,
+                    "SELECT " COLUMNS " FROM machine WHERE (?1 IS NULL OR meter = ?1)"
+                    " AND start_ms >= ?2 AND start_ms < ?3 ORDER BY meter, start_ms",
+                    STORE_VALUES(store_text(meter), store_integer(from_ms), store_integer(to_ms)));
     while (!stop && (rc = store_step(s, q, "list what machines did")) > 0) {
         const struct machines_quarter m = {.start_ms = sqlite3_column_int64(q, 1),
                                            .wh = sqlite3_column_double(q, 2),
@@ -72,18 +61,9 @@ int machines_list(struct store *s, const char *meter, int64_t from_ms, int64_t t
 
 int machines_trim(struct store *s, const char *meter, int64_t before_ms)
 {
-    int rc = check_name(s, meter);
-    if (rc < 0)
-        return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(s, MACHINES_TRIM,
-                                          "DELETE FROM machine WHERE meter = ?1 AND start_ms < ?2");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, before_ms);
-        rc = store_step(s, q, "trim what machines did");
-    }
-    return store_leave(s, rc);
+    return store_put(s, MACHINES_TRIM, "DELETE FROM machine WHERE meter = ?1 AND start_ms < ?2",
+                     STORE_VALUES(store_text(meter), store_integer(before_ms)),
+                     "trim what machines did");
 }
 
 int machines_put_state(struct store *s, const char *meter, const void *data, size_t bytes)
@@ -94,36 +74,16 @@ int machines_put_state(struct store *s, const char *meter, const void *data, siz
                           MACHINES_STATE_BYTES);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, MACHINES_PUT_STATE,
-                            "INSERT OR REPLACE INTO machine_state (meter, data) VALUES (?1, ?2)");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_blob(q, 2, bytes ? data : "", (int)bytes, SQLITE_STATIC);
-        rc = store_step(s, q, "store the state of a machine");
-    }
-    return store_leave(s, rc);
+    return store_put(
+        s, MACHINES_PUT_STATE, "INSERT OR REPLACE INTO machine_state (meter, data) VALUES (?1, ?2)",
+        STORE_VALUES(store_text(meter), store_blob(data, bytes)), "store the state of a machine");
 }
 
 int machines_get_state(struct store *s, const char *meter, void *data, size_t room)
 {
-    int rc = check_name(s, meter);
-    if (rc < 0)
-        return rc;
+    store_clear(s);
     sqlite3_stmt *q =
-        store_statement(s, MACHINES_GET_STATE, "SELECT data FROM machine_state WHERE meter = ?1");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    rc = store_step(s, q, "read the state of a machine");
-    if (rc == 0) {
-        rc = -ENOENT;
-    } else if (rc > 0) {
-        const void *found = sqlite3_column_blob(q, 0);
-        const size_t bytes = (size_t)sqlite3_column_bytes(q, 0);
-        rc = bytes > room ? -EMSGSIZE : (int)bytes;
-        if (rc > 0)
-            memcpy(data, found, bytes);
-    }
-    store_done(q);
-    return rc;
+        store_query(s, MACHINES_GET_STATE, "SELECT data FROM machine_state WHERE meter = ?1",
+                    STORE_VALUES(store_text(meter)));
+    return store_get_block(s, q, MACHINES_STATE_BYTES, data, room, "the state of a machine");
 }

@@ -34,7 +34,7 @@ int machines_list(struct store *s, const char *meter, int64_t from_ms, int64_t t
 /* Removes quarters of the meter before. 0 or -errno. */
 int machines_trim(struct store *s, const char *meter, int64_t before_ms);
 
-/* At most MACHINES_STATE_BYTES. get: returns the bytes, -ENOENT, -EMSGSIZE. */
+/* At most MACHINES_STATE_BYTES. get: returns the bytes, -ENOENT, -ENOSPC. */
 int machines_put_state(struct store *s, const char *meter, const void *data, size_t bytes);
 int machines_get_state(struct store *s, const char *meter, void *data, size_t room);
 

@@ -2,24 +2,10 @@
 #include "storage/places.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "storage/store_internal.h"
 
-/* Copies column 0 of the statement's row into data. Bytes, -EBADMSG or -ENOSPC. */
-static int take_block(struct store *s, sqlite3_stmt *q, int column, size_t most, void *data,
-                      size_t size)
-{
-    const void *found = sqlite3_column_blob(q, column);
-    size_t bytes = (size_t)sqlite3_column_bytes(q, column);
-    if (bytes > most)
-        return store_refuse(s, -EBADMSG, "%s: a place's block has %zu bytes", s->path, bytes);
-    if (bytes > size)
-        return store_refuse(s, -ENOSPC, "a place's block has %zu bytes, room for %zu", bytes, size);
-    if (bytes > 0)
-        memcpy(data, found, bytes);
-    return (int)bytes;
-}
+#define BLOCK "a place's block"
 
 static int check(struct store *s, const char *meter, size_t size)
 {
@@ -33,35 +19,20 @@ static int check(struct store *s, const char *meter, size_t size)
 int places_get(struct store *s, const char *meter, void *data, size_t size)
 {
     store_clear(s);
-    sqlite3_stmt *q = store_statement(s, PLACES_GET, "SELECT data FROM place WHERE meter = ?1");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    int rc = store_step(s, q, "read a place");
-    if (rc == 0)
-        return store_refuse(s, -ENOENT, "meter %s: nothing is known of its place", meter);
-    if (rc < 0)
-        return rc;
-    rc = take_block(s, q, 0, PLACES_MAX_BYTES, data, size);
-    store_done(q);
-    return rc;
+    sqlite3_stmt *q = store_query(s, PLACES_GET, "SELECT data FROM place WHERE meter = ?1",
+                                  STORE_VALUES(store_text(meter)));
+    return store_get_block(s, q, PLACES_MAX_BYTES, data, size, BLOCK);
 }
 
 int places_put(struct store *s, const char *meter, const void *data, size_t size)
 {
-    store_clear(s);
-    int rc = check(s, meter, size);
+    const int rc = check(s, meter, size);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, PLACES_PUT,
-                            "INSERT INTO place (meter, data) VALUES (?1, ?2)"
-                            " ON CONFLICT (meter) DO UPDATE SET data = excluded.data");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_blob(q, 2, size ? data : "", (int)size, SQLITE_STATIC);
-        rc = store_step(s, q, "store a place");
-    }
-    return store_leave(s, rc);
+    return store_put(s, PLACES_PUT,
+                     "INSERT INTO place (meter, data) VALUES (?1, ?2)"
+                     " ON CONFLICT (meter) DO UPDATE SET data = excluded.data",
+                     STORE_VALUES(store_text(meter), store_blob(data, size)), "store a place");
 }
 
 int places_list(struct store *s, places_visit_meter *visit, void *context)
@@ -85,26 +56,18 @@ int places_list(struct store *s, places_visit_meter *visit, void *context)
 
 int places_put_run(struct store *s, const char *meter, const struct places_run *run)
 {
-    store_clear(s);
     int rc = check(s, meter, 0);
     if (rc == 0 && run->bytes > PLACES_RUN_BYTES)
         rc = store_refuse(s, -EINVAL, "a run of a place: expected at most %u bytes, not %u",
                           PLACES_RUN_BYTES, run->bytes);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, PLACES_PUT_RUN,
-                            "INSERT OR REPLACE INTO place_run (meter, start_ms, number, data)"
-                            " VALUES (?1, ?2, ?3, ?4)");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, run->start_ms);
-        sqlite3_bind_int64(q, 3, run->number);
-        sqlite3_bind_blob(q, 4, run->data, (int)run->bytes, SQLITE_STATIC);
-        rc = store_step(s, q, "store a run of a place");
-    }
-    return store_leave(s, rc);
+    return store_put(s, PLACES_PUT_RUN,
+                     "INSERT OR REPLACE INTO place_run (meter, start_ms, number, data)"
+                     " VALUES (?1, ?2, ?3, ?4)",
+                     STORE_VALUES(store_text(meter), store_integer(run->start_ms),
+                                  store_integer(run->number), store_blob(run->data, run->bytes)),
+                     "store a run of a place");
 }
 
 /* A row with start_ms, number, data. */
@@ -116,7 +79,7 @@ static int take_run(struct store *s, sqlite3_stmt *q, struct places_run *out)
         return store_refuse(s, -EBADMSG, "%s: table place_run: number %lld", s->path,
                             (long long)number);
     out->number = (uint32_t)number;
-    int rc = take_block(s, q, 2, PLACES_RUN_BYTES, out->data, sizeof out->data);
+    int rc = store_take_block(s, q, 2, PLACES_RUN_BYTES, out->data, sizeof out->data, BLOCK);
     out->bytes = rc < 0 ? 0 : (uint32_t)rc;
     return rc < 0 ? rc : 0;
 }
@@ -124,11 +87,10 @@ static int take_run(struct store *s, sqlite3_stmt *q, struct places_run *out)
 int places_get_run(struct store *s, const char *meter, int64_t start_ms, struct places_run *out)
 {
     store_clear(s);
-    sqlite3_stmt *q = store_statement(
+    sqlite3_stmt *q = store_query(
         s, PLACES_GET_RUN,
-        "SELECT start_ms, number, data FROM place_run WHERE meter = ?1 AND start_ms = ?2");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, start_ms);
+        "SELECT start_ms, number, data FROM place_run WHERE meter = ?1 AND start_ms = ?2",
+        STORE_VALUES(store_text(meter), store_integer(start_ms)));
     int rc = store_step(s, q, "read a run of a place");
     if (rc == 0)
         return store_refuse(s, -ENOENT, "meter %s: the run is of no learned load", meter);
@@ -144,13 +106,11 @@ int places_runs_of(struct store *s, const char *meter, uint32_t number, int64_t 
 {
     int count = 0, rc = 0;
     store_clear(s);
-    sqlite3_stmt *q = store_statement(
+    sqlite3_stmt *q = store_query(
         s, PLACES_RUNS_OF,
         "SELECT start_ms, number, data FROM place_run WHERE meter = ?1 AND number = ?2"
-        " AND start_ms > ?3 ORDER BY start_ms");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, number);
-    sqlite3_bind_int64(q, 3, after_ms);
+        " AND start_ms > ?3 ORDER BY start_ms",
+        STORE_VALUES(store_text(meter), store_integer(number), store_integer(after_ms)));
     while (rc == 0 && count < room && (rc = store_step(s, q, "list runs of a load")) > 0)
         rc = take_run(s, q, &out[count++]);
     store_done(q);
@@ -159,36 +119,20 @@ int places_runs_of(struct store *s, const char *meter, uint32_t number, int64_t 
 
 int places_move_runs(struct store *s, const char *meter, uint32_t from, uint32_t to)
 {
-    int moved = 0, rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q =
-            store_statement(s, PLACES_MOVE_RUNS,
-                            "UPDATE place_run SET number = ?3 WHERE meter = ?1 AND number = ?2");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, from);
-        sqlite3_bind_int64(q, 3, to);
-        rc = store_step(s, q, "move runs of a load");
-        moved = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : moved;
+    return store_change(s, PLACES_MOVE_RUNS,
+                        "UPDATE place_run SET number = ?3 WHERE meter = ?1 AND number = ?2",
+                        STORE_VALUES(store_text(meter), store_integer(from), store_integer(to)),
+                        "move runs of a load");
 }
 
 int places_shift_runs(struct store *s, int64_t from_ms, int64_t to_ms, int64_t by_ms)
 {
-    int shifted = 0, rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(s, PLACES_SHIFT_RUNS,
-                                          "UPDATE OR REPLACE place_run SET start_ms = start_ms + ?3"
-                                          " WHERE start_ms >= ?1 AND start_ms < ?2");
-        sqlite3_bind_int64(q, 1, from_ms);
-        sqlite3_bind_int64(q, 2, to_ms);
-        sqlite3_bind_int64(q, 3, by_ms);
-        rc = store_step(s, q, "shift runs of loads");
-        shifted = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : shifted;
+    return store_change(
+        s, PLACES_SHIFT_RUNS,
+        "UPDATE OR REPLACE place_run SET start_ms = start_ms + ?3"
+        " WHERE start_ms >= ?1 AND start_ms < ?2",
+        STORE_VALUES(store_integer(from_ms), store_integer(to_ms), store_integer(by_ms)),
+        "shift runs of loads");
 }
 
 /* --- habits --- */
@@ -197,69 +141,40 @@ int places_get_habit(struct store *s, const char *meter, const char *appliance, 
                      size_t size)
 {
     store_clear(s);
-    sqlite3_stmt *q = store_statement(
-        s, PLACES_GET_HABIT, "SELECT data FROM place_habit WHERE meter = ?1 AND appliance = ?2");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, 2, appliance, -1, SQLITE_STATIC);
-    int rc = store_step(s, q, "read a habit");
-    if (rc == 0)
-        return store_refuse(s, -ENOENT, "meter %s: no habit of \"%s\"", meter, appliance);
-    if (rc < 0)
-        return rc;
-    rc = take_block(s, q, 0, PLACES_MAX_BYTES, data, size);
-    store_done(q);
-    return rc;
-}
-
-static int change_habit(struct store *s, sqlite3_stmt *q, const char *meter, const char *appliance,
-                        const void *data, size_t size)
-{
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, 2, appliance, -1, SQLITE_STATIC);
-    if (data) {
-        sqlite3_bind_blob(q, 3, data, (int)size, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 4, PLACES_HABITS_MAX);
-    }
-    int rc = store_step(s, q, "store a habit");
-    return rc == 0 ? sqlite3_changes(s->db) : rc;
+    sqlite3_stmt *q = store_query(
+        s, PLACES_GET_HABIT, "SELECT data FROM place_habit WHERE meter = ?1 AND appliance = ?2",
+        STORE_VALUES(store_text(meter), store_text(appliance)));
+    return store_get_block(s, q, PLACES_MAX_BYTES, data, size, "a habit");
 }
 
 int places_put_habit(struct store *s, const char *meter, const char *appliance, const void *data,
                      size_t size)
 {
-    store_clear(s);
     int rc = check(s, meter, size);
     if (rc == 0)
         rc = store_check_text(s, appliance, 0, PLACES_NAME_BYTES, "appliance of a habit");
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
+    rc = store_change(
+        s, PLACES_PUT_HABIT,
+        "INSERT OR REPLACE INTO place_habit (meter, appliance, data) SELECT ?1, ?2, ?3"
+        " WHERE (SELECT count(*) FROM place_habit WHERE meter = ?1 AND appliance <> ?2) <= ?4",
+        STORE_VALUES(store_text(meter), store_text(appliance), store_blob(data, size),
+                     store_integer(PLACES_HABITS_MAX)),
+        "store a habit");
     if (rc == 0)
-        rc = change_habit(
-            s,
-            store_statement(
-                s, PLACES_PUT_HABIT,
-                "INSERT OR REPLACE INTO place_habit (meter, appliance, data) SELECT ?1, ?2, ?3"
-                " WHERE (SELECT count(*) FROM place_habit WHERE meter = ?1 AND appliance <> ?2)"
-                " <= ?4"),
-            meter, appliance, size ? data : "", size);
-    if (rc == 0)
-        rc = store_refuse(s, -ENOSPC, "meter %s: at most %d habits", meter, PLACES_HABITS_MAX);
-    return store_leave(s, rc > 0 ? 0 : rc);
+        return store_refuse(s, -ENOSPC, "meter %s: at most %d habits", meter, PLACES_HABITS_MAX);
+    return rc < 0 ? rc : 0;
 }
 
 int places_forget_habit(struct store *s, const char *meter, const char *appliance)
 {
-    int rc = store_enter(s);
+    const int rc = store_change(
+        s, PLACES_FORGET_HABIT, "DELETE FROM place_habit WHERE meter = ?1 AND appliance = ?2",
+        STORE_VALUES(store_text(meter), store_text(appliance)), "forget a habit");
     if (rc == 0)
-        rc = change_habit(
-            s,
-            store_statement(s, PLACES_FORGET_HABIT,
-                            "DELETE FROM place_habit WHERE meter = ?1 AND appliance = ?2"),
-            meter, appliance, NULL, 0);
-    if (rc == 0)
-        rc = store_refuse(s, -ENOENT, "meter %s: no habit of \"%s\"", meter, appliance);
-    return store_leave(s, rc > 0 ? 0 : rc);
+        return store_refuse(s, -ENOENT, "meter %s: no habit of \"%s\"", meter, appliance);
+    return rc < 0 ? rc : 0;
 }
 
 int places_list_habits(struct store *s, const char *meter, places_visit_habit *visit, void *context)
@@ -267,10 +182,10 @@ int places_list_habits(struct store *s, const char *meter, places_visit_habit *v
     char appliance[PLACES_NAME_BYTES];
     int calls = 0, stop = 0, rc = 0;
     store_clear(s);
-    sqlite3_stmt *q = store_statement(
+    sqlite3_stmt *q = store_query(
         s, PLACES_LIST_HABITS,
-        "SELECT appliance FROM place_habit WHERE meter = ?1 AND appliance <> '' ORDER BY 1");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+        "SELECT appliance FROM place_habit WHERE meter = ?1 AND appliance <> '' ORDER BY 1",
+        STORE_VALUES(store_text(meter)));
     while (!stop && (rc = store_step(s, q, "list habits")) > 0) {
         rc = store_column_text(s, q, 0, appliance, sizeof appliance);
         if (rc < 0)
@@ -287,21 +202,13 @@ int places_list_habits(struct store *s, const char *meter, places_visit_habit *v
 int places_put_cells(struct store *s, const char *meter, int64_t hour, const void *data,
                      size_t size)
 {
-    store_clear(s);
-    int rc = check(s, meter, size);
+    const int rc = check(s, meter, size);
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, PLACES_PUT_CELLS,
-            "INSERT OR REPLACE INTO place_cells (meter, hour, data) VALUES (?1, ?2, ?3)");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(q, 2, hour);
-        sqlite3_bind_blob(q, 3, size ? data : "", (int)size, SQLITE_STATIC);
-        rc = store_step(s, q, "store cells of the mains");
-    }
-    return store_leave(s, rc);
+    return store_put(s, PLACES_PUT_CELLS,
+                     "INSERT OR REPLACE INTO place_cells (meter, hour, data) VALUES (?1, ?2, ?3)",
+                     STORE_VALUES(store_text(meter), store_integer(hour), store_blob(data, size)),
+                     "store cells of the mains");
 }
 
 int places_list_cells(struct store *s, const char *meter, int64_t from, int64_t to,
@@ -310,12 +217,10 @@ int places_list_cells(struct store *s, const char *meter, int64_t from, int64_t 
     int calls = 0, stop = 0, rc = 0;
     store_clear(s);
     sqlite3_stmt *q =
-        store_statement(s, PLACES_LIST_CELLS,
-                        "SELECT hour, data FROM place_cells WHERE meter = ?1 AND hour >= ?2"
-                        " AND hour < ?3 ORDER BY hour");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, 2, from);
-    sqlite3_bind_int64(q, 3, to);
+        store_query(s, PLACES_LIST_CELLS,
+                    "SELECT hour, data FROM place_cells WHERE meter = ?1 AND hour >= ?2"
+                    " AND hour < ?3 ORDER BY hour",
+                    STORE_VALUES(store_text(meter), store_integer(from), store_integer(to)));
     while (!stop && (rc = store_step(s, q, "list cells of the mains")) > 0) {
         calls++;
         stop = visit(context, sqlite3_column_int64(q, 0), sqlite3_column_blob(q, 1),
@@ -329,25 +234,17 @@ int places_list_cells(struct store *s, const char *meter, int64_t from, int64_t 
 
 int places_trim(struct store *s, int64_t max_runs, int64_t max_hours)
 {
-    int removed = 0, rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, PLACES_TRIM_RUNS,
-            "DELETE FROM place_run WHERE (meter, start_ms) IN (SELECT meter, start_ms FROM"
-            " place_run ORDER BY start_ms LIMIT max(0, (SELECT count(*) FROM place_run) - ?1))");
-        sqlite3_bind_int64(q, 1, max_runs < 0 ? 0 : max_runs);
-        rc = store_step(s, q, "trim runs of loads");
-        removed = rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, PLACES_TRIM_CELLS,
-            "DELETE FROM place_cells WHERE hour <= (SELECT max(hour) FROM place_cells AS newest"
-            " WHERE newest.meter = place_cells.meter) - ?1");
-        sqlite3_bind_int64(q, 1, max_hours < 1 ? 1 : max_hours);
-        rc = store_step(s, q, "trim cells of the mains");
-        removed += rc == 0 ? sqlite3_changes(s->db) : 0;
-    }
-    rc = store_leave(s, rc);
-    return rc < 0 ? rc : removed;
+    const int runs = store_change(
+        s, PLACES_TRIM_RUNS,
+        "DELETE FROM place_run WHERE (meter, start_ms) IN (SELECT meter, start_ms FROM"
+        " place_run ORDER BY start_ms LIMIT max(0, (SELECT count(*) FROM place_run) - ?1))",
+        STORE_VALUES(store_integer(max_runs < 0 ? 0 : max_runs)), "trim runs of loads");
+    if (runs < 0)
+        return runs;
+    const int cells = store_change(
+        s, PLACES_TRIM_CELLS,
+        "DELETE FROM place_cells WHERE hour <= (SELECT max(hour) FROM place_cells AS newest"
+        " WHERE newest.meter = place_cells.meter) - ?1",
+        STORE_VALUES(store_integer(max_hours < 1 ? 1 : max_hours)), "trim cells of the mains");
+    return cells < 0 ? cells : runs + cells;
 }

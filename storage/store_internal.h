@@ -165,6 +165,64 @@ sqlite3_stmt *store_rollback_statement(struct store *s);
 int store_step(struct store *s, sqlite3_stmt *statement, const char *what);
 void store_done(sqlite3_stmt *statement);
 
+/* ---- statements with their parameters (store_rows.c) ---- */
+
+struct store_value { /* a parameter; text and bytes are the caller's */
+    enum { STORE_TEXT, STORE_INTEGER, STORE_REAL, STORE_BLOB } type;
+    const void *bytes; /* text NULL: NULL */
+    size_t size;
+    int64_t integer;
+    double real;
+};
+
+static inline struct store_value store_text(const char *text)
+{
+    return (struct store_value){.type = STORE_TEXT, .bytes = text};
+}
+
+static inline struct store_value store_integer(int64_t integer)
+{
+    return (struct store_value){.type = STORE_INTEGER, .integer = integer};
+}
+
+static inline struct store_value store_real(double real)
+{
+    return (struct store_value){.type = STORE_REAL, .real = real};
+}
+
+static inline struct store_value store_blob(const void *bytes, size_t size)
+{
+    return (struct store_value){.type = STORE_BLOB, .bytes = bytes, .size = size};
+}
+
+/* Parameters ?1, ?2, ... and their number: two arguments of what follows. */
+#define STORE_VALUES(...)                                                                          \
+    (const struct store_value[]){__VA_ARGS__},                                                     \
+        (int)(sizeof((const struct store_value[]){__VA_ARGS__}) / sizeof(struct store_value))
+
+/* store_statement with parameters bound. */
+sqlite3_stmt *store_query(struct store *s, enum store_statement_id id, const char *sql,
+                          const struct store_value *values, int count);
+
+/* A statement that changes rows, in a transaction of its own or the caller's. Returns how many
+ * rows, or -errno. */
+int store_change(struct store *s, enum store_statement_id id, const char *sql,
+                 const struct store_value *values, int count, const char *what);
+/* The same, returns 0 or -errno. */
+int store_put(struct store *s, enum store_statement_id id, const char *sql,
+              const struct store_value *values, int count, const char *what);
+
+/* Copies a column of bytes. Their number, -EBADMSG (more than `most`), -ENOSPC (more than room). */
+int store_take_block(struct store *s, sqlite3_stmt *q, int column, size_t most, void *data,
+                     size_t room, const char *what);
+/* Likewise column 0 of the statement's one row; -ENOENT when there is none. */
+int store_get_block(struct store *s, sqlite3_stmt *q, size_t most, void *data, size_t room,
+                    const char *what);
+
+/* Opens the file of s->path; two texts of pragmas, the second for writers. 0 or -errno.
+ * (store_open.c) */
+int store_connect(struct store *s, const char *setup, const char *writer);
+
 /* For a connection that has just been opened: store_commit and store_leave tell by this whether
  * what failed was rolled back. Without it a failed commit counts as done. */
 int store_arm(struct store *s);

@@ -85,7 +85,7 @@ static const char common_setup[] =
     "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
     "PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY;";
 
-static int connect_database(struct store *s)
+int store_connect(struct store *s, const char *setup, const char *writer)
 {
     int flags = s->readonly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 
@@ -97,14 +97,19 @@ static int connect_database(struct store *s)
         return store_fail(s, "open");
     sqlite3_busy_timeout(s->db, BUSY_MS);
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    if (sqlite3_exec(s->db, common_setup, NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(s->db, setup, NULL, NULL, NULL) != SQLITE_OK ||
+        (!s->readonly && sqlite3_exec(s->db, writer, NULL, NULL, NULL) != SQLITE_OK))
         return store_fail(s, "prepare the connection");
-    if (!s->readonly && sqlite3_exec(s->db, s->building ? builder_setup : writer_setup, NULL, NULL,
-                                     NULL) != SQLITE_OK)
-        return store_fail(s, "prepare the connection");
-    if (!s->readonly && !s->building)
-        sqlite3_wal_hook(s->db, count_checkpoint, s);
     return store_arm(s);
+}
+
+static int connect_database(struct store *s)
+{
+    int rc = store_connect(s, common_setup, s->building ? builder_setup : writer_setup);
+
+    if (rc == 0 && !s->readonly && !s->building)
+        sqlite3_wal_hook(s->db, count_checkpoint, s);
+    return rc;
 }
 
 static int side_name(const struct store *s, const char *suffix, char *out, size_t size)

@@ -9,8 +9,8 @@
 int summaries_get(struct store *s, const char *meter, int32_t *day)
 {
     store_clear(s);
-    sqlite3_stmt *q = store_statement(s, SUMMARIES_GET, "SELECT day FROM summary WHERE meter = ?1");
-    sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
+    sqlite3_stmt *q = store_query(s, SUMMARIES_GET, "SELECT day FROM summary WHERE meter = ?1",
+                                  STORE_VALUES(store_text(meter)));
     const int rc = store_step(s, q, "read the day of a summary");
     if (rc <= 0)
         return rc < 0 ? rc : -ENOENT;
@@ -21,17 +21,10 @@ int summaries_get(struct store *s, const char *meter, int32_t *day)
 
 int summaries_put(struct store *s, const char *meter, int32_t day)
 {
-    store_clear(s);
-    int rc = store_check_text(s, meter, 1, NAME_BYTES, "meter of a summary");
+    const int rc = store_check_text(s, meter, 1, NAME_BYTES, "meter of a summary");
     if (rc < 0)
         return rc;
-    rc = store_enter(s);
-    if (rc == 0) {
-        sqlite3_stmt *q = store_statement(
-            s, SUMMARIES_PUT, "INSERT OR REPLACE INTO summary (meter, day) VALUES (?1, ?2)");
-        sqlite3_bind_text(q, 1, meter, -1, SQLITE_STATIC);
-        sqlite3_bind_int(q, 2, day);
-        rc = store_step(s, q, "store the day of a summary");
-    }
-    return store_leave(s, rc);
+    return store_put(
+        s, SUMMARIES_PUT, "INSERT OR REPLACE INTO summary (meter, day) VALUES (?1, ?2)",
+        STORE_VALUES(store_text(meter), store_integer(day)), "store the day of a summary");
 }
