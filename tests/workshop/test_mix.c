@@ -453,8 +453,8 @@ static const struct {
     const char *path;
     uint32_t version;
     off_t most_bytes;
-} shipped[] = {{"inference/models/mains-int8.nilm", 1, 400000},
-               {"inference/models/mains-pruned-int8.nilm", 2, 200000}};
+} shipped[] = {{"inference/models/mains-int8.nilm", 3, 400000},
+               {"inference/models/mains-pruned-int8.nilm", 4, 210000}};
 
 static void test_shipped(void **state)
 {
