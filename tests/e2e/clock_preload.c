@@ -3,6 +3,8 @@
  * time since boot. Changes at once when the file does. Test only. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,4 +63,32 @@ int adjtimex(struct timex *t)
     memset(t, 0, sizeof *t);
     t->status = shared && shared[1] ? 0 : STA_UNSYNC;
     return 0;
+}
+
+/* Who waits until a time of this clock does not mean the kernel's, by which it may be long past:
+ * libraries would spin. A time far from this clock's is one of the monotonic clock. */
+static struct timespec to_monotonic(const struct timespec *at)
+{
+    struct timespec wall, mono;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    if (at->tv_sec - wall.tv_sec > 3600 || wall.tv_sec - at->tv_sec > 3600)
+        return *at;
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    int64_t ns = (int64_t)mono.tv_nsec + at->tv_nsec - wall.tv_nsec;
+    mono.tv_sec += at->tv_sec - wall.tv_sec + (ns < 0 ? -1 : ns / 1000000000);
+    mono.tv_nsec = ns < 0 ? ns + 1000000000 : ns % 1000000000;
+    return mono;
+}
+
+int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex,
+                           const struct timespec *at)
+{
+    struct timespec until = to_monotonic(at);
+    return pthread_cond_clockwait(condition, mutex, CLOCK_MONOTONIC, &until);
+}
+
+int sem_timedwait(sem_t *semaphore, const struct timespec *at)
+{
+    struct timespec until = to_monotonic(at);
+    return sem_clockwait(semaphore, CLOCK_MONOTONIC, &until);
 }
