@@ -13,6 +13,8 @@
 #define NEGATIVE_W (-20.0)
 #define NEGATIVE_MS 60000
 #define STILL_FACTOR 3.0
+#define STILL_OFF_FACTOR 10.0
+#define NEVER_OFF_S 60.0
 #define STILL_READINGS 10u
 #define STILL_LEARN_S 21600.0 /* longer ones count as this */
 #define STILL_OFF_S 1800.0    /* a load at rest that is never still for longer has a noise */
@@ -94,8 +96,12 @@ static double still_limit(const struct anomaly *a, const struct anomaly_rules *r
     const double longest = (double)(on ? r->longest_on_s : r->longest_off_s);
     if (!on && longest > STILL_OFF_S)
         return HUGE_VAL; /* at rest this meter says the same for hours */
-    /* at rest little changes; but what has never been at rest is not so now */
-    return fmax(on || longest <= 0 ? least : 6 * least, STILL_FACTOR * longest);
+    if (on)
+        return fmax(least, STILL_FACTOR * longest);
+    /* at rest little changes; but what has never been at rest, or for seconds, is not so now */
+    if (longest < NEVER_OFF_S)
+        return longest > 0 ? 6 * least : least;
+    return fmax(18 * least, STILL_OFF_FACTOR * longest);
 }
 
 /* What the stretch that is over says about this meter. */

@@ -21,7 +21,7 @@
 #define WAIT_PERIODS 2.2
 #define LEFT_ON_FACTOR 3.0
 #define LEFT_ON_MORE_S 21600.0
-#define LEFT_ON_FEW 10.0
+#define FEW 10.0
 #define LEFT_ON_LONGEST 0.5
 #define LEFT_ON_VARIED 1.0 /* of loads whose runs last minutes or hours */
 #define LEFT_ON_LONGEST_S 28800.0
@@ -95,13 +95,19 @@ static double stay(struct judge *j, enum anomaly_kind kind)
     return anomaly_find(j->a, kind, j->run->appliance) ? STAY : 1;
 }
 
+/* What scales a margin. Of few runs the lowest and highest power are passed more often. */
+static double few(const struct judge *j, enum anomaly_figure f)
+{
+    return j->f * (f == ANOMALY_WATTS ? 1 + FEW / (double)(j->runs + 1) : 1);
+}
+
 /* ---- power ---- */
 
 /* The run is far from all others: 1 above, -1 below, 0 not. */
-static int far_run(const struct judge *j, uint32_t i)
+static int far_run(const struct judge *j, uint32_t i, double margin)
 {
     const struct anomaly_usual *u = &j->usual;
-    const double far = fmax(FAR_SPREADS * u->w_spread, FAR_SHARE * u->w) * j->f;
+    const double far = fmax(FAR_SPREADS * u->w_spread, FAR_SHARE * u->w) * margin;
     const double w = (double)j->routine.last[i].mean_w;
     return (w > fmax(u->w + far, 1.05 * u->w_high)) - (w < fmin(u->w - far, 0.95 * u->w_low));
 }
@@ -109,12 +115,13 @@ static int far_run(const struct judge *j, uint32_t i)
 /* Two of the last three runs are, on one side. */
 static int far_off(const struct judge *j)
 {
+    const double margin = few(j, ANOMALY_WATTS);
     int above = 0, below = 0;
     if (j->usual.blocks && !j->usual.rare)
         return 0; /* a block tells the same an hour later, and has seen more */
     for (uint32_t i = 0; i < 3 && i < j->routine.recent; i++) {
-        above += far_run(j, i) > 0;
-        below += far_run(j, i) < 0;
+        above += far_run(j, i, margin) > 0;
+        below += far_run(j, i, margin) < 0;
     }
     return above >= 2 ? 1 : below >= 2 ? -1 : 0;
 }
@@ -172,7 +179,7 @@ static void by_span(const struct judge *j, enum anomaly_figure f, double stays, 
 static int by_runs(const struct judge *j, enum anomaly_figure f, double stays, struct change *c)
 {
     const struct anomaly_usual *u = &j->usual;
-    const double more = 1 + margins[f].run * j->f * stays;
+    const double more = 1 + margins[f].run * few(j, f) * stays;
     struct change all = {.of = "three of four runs beyond all others"};
     int above = 0, below = 0;
     if (f == ANOMALY_PERIOD || !u->rare || u->count < RUNS_KNOWN || j->routine.recent < 4)
@@ -236,7 +243,7 @@ static void look(const struct judge *j, enum anomaly_figure f, double share, dou
     *c = (struct change){.of = "median of 5 runs"};
     if (f == ANOMALY_PERIOD)
         snprintf(c->of, sizeof(c->of), "mean of 8");
-    int judged = block_bounds(u, f, share, (share > 0 ? 1 : j->f) * stays, c);
+    int judged = block_bounds(u, f, share, (share > 0 ? 1 : few(j, f)) * stays, c);
     if (j->run->separated && f != ANOMALY_WATTS && !(share > 0))
         judged = 0; /* in a busy hour five in a row are cut, merged or missed */
     c->value = judged ? anomaly_routine_block(&j->routine, f, 0) : 0;
@@ -444,9 +451,9 @@ static void judge_main_run(struct judge *j, struct routine *r)
     j->routine.span.odd |= (uint32_t)j->odd;
     if (j->odd) /* and it has been for some runs */
         anomaly_routine_odd(&j->routine, ANOMALY_LAG);
-    else if (far_run(j, 0)) /* one that is far off says nothing yet, and teaches nothing */
+    else if (far_run(j, 0, j->f)) /* one that is far off says nothing yet, and teaches nothing */
         anomaly_routine_odd(&j->routine, 1);
-    if (!adopt(j) && !j->odd && !far_run(j, 0))
+    if (!adopt(j) && !j->odd && !far_run(j, 0, j->f))
         anomaly_routine_learn(&j->routine, r, j->run);
 }
 
@@ -524,7 +531,7 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
     const double far = fmin(LEFT_ON_FACTOR * u.s_high, u.s_high + LEFT_ON_MORE_S);
     /* the longest of few runs is passed more often */
     const double beyond_most =
-        1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * (1 + LEFT_ON_FEW / (double)(r->runs + 1));
+        1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * (1 + FEW / (double)(r->runs + 1));
     out->left_on_s =
         share > 0 ? fmax(u.s * (1 + share), u.s + 60)
                   : fmax(fmin(beyond_most * u.s_most, u.s_most + LEFT_ON_LONGEST_S),
