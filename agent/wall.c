@@ -292,13 +292,14 @@ int wall_start(struct wall *w, struct store *store, int64_t wait_ms, int64_t liv
     const int believable = is_believable(w, real, is_synchronized());
     const int same_boot = get(store, "clock.boot") == boot_number();
     load_period(w, store);
+    if (!same_boot) /* before what is left of its correction notes this boot */
+        w->base_ms = real - read_ms(CLOCK_BOOTTIME);
     if (w->correcting)
         rc = correct_for_a_while(w, store, INT64_MAX / 2);
     if (same_boot) { /* went on from an unset clock before */
         if (believable)
             w->offset_ms = real - wall_count_ms(w);
     } else {
-        w->base_ms = real - read_ms(CLOCK_BOOTTIME);
         w->began_ms = w->correcting ? w->began_ms : 0;
         if (!believable)
             rc = begin_period(w, store, real, live_ms);
