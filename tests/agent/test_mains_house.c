@@ -184,6 +184,33 @@ static void a_program_by_its_score(void **state)
     sum_model_free(model);
 }
 
+/* Another version of the model: what was taught stays. */
+static void a_model_swap(void **state)
+{
+    (void)state;
+    struct world w;
+    struct sum_model *model = sum_model_create(3), *next = sum_model_create(4);
+    struct meter_config c = mains_config();
+    struct place_house house;
+    teach(&house, "still", boils, 2);
+    world_init(&w);
+    struct meter *m = taught_meter(&w, &c, model, &house);
+    feed(m, &household, 0, 7000);
+    assert_int_equal(meter_set_engine(m, next->engine), 0);
+    feed(m, &household, 7000 / 8 * 8, household.length_s);
+    meter_finish(m);
+    const struct event *off = find(&w, EVENT_OFF, "still", 0);
+    assert_non_null(off);
+    assert_int_equal(off->model, 3);
+    off = find(&w, EVENT_OFF, "still", 1);
+    assert_non_null(off);
+    assert_int_equal(off->model, 4);
+    meter_destroy(m);
+    world_free(&w);
+    sum_model_free(model);
+    sum_model_free(next);
+}
+
 /* Killed after every outcome, it says what it would have said. */
 static void resumes_exactly(void **state)
 {
@@ -227,8 +254,11 @@ static void resumes_exactly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_class_by_its_prototype), cmocka_unit_test(a_name_of_its_own),
-        cmocka_unit_test(a_usual_lateness),         cmocka_unit_test(a_program_by_its_score),
+        cmocka_unit_test(a_class_by_its_prototype),
+        cmocka_unit_test(a_name_of_its_own),
+        cmocka_unit_test(a_usual_lateness),
+        cmocka_unit_test(a_program_by_its_score),
+        cmocka_unit_test(a_model_swap),
         cmocka_unit_test(resumes_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
