@@ -31,18 +31,18 @@
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
-#define EVEN (-1.6f) /* log-odds from which a pair is taken */
+#define EVEN (-1.2f) /* log-odds from which a pair is taken */
 
 /* The regression: sums are of log-odds. */
-#define B_ONE (-3.76f)
-#define B_INSIDE 0.95f
-#define B_BEFORE (-0.33f)
-#define B_BEHIND (-0.58f)
-#define B_LENGTH (-3.55f)
-#define B_ALIKE 1.02f
-#define B_UNLIKE (-0.92f)
-#define B_NEAREST 0.53f
-#define B_LEAST 0.39f
+#define B_ONE (-3.52f)
+#define B_INSIDE 0.82f
+#define B_BEFORE (-0.38f)
+#define B_BEHIND (-0.54f)
+#define B_LENGTH (-4.23f)
+#define B_ALIKE 0.91f
+#define B_UNLIKE (-0.86f)
+#define B_NEAREST 0.63f
+#define B_LEAST 0.62f
 
 void mains_cycle_init(struct mains_cycle *y)
 {

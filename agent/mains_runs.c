@@ -13,6 +13,10 @@
 #define BEFORE_MS                                                                                  \
     60000                /* a start without an edge: the level before it is looked for so far back \
                           */
+#define GENTLE_MS 2700000 /* a step so long ago may be its start */
+#define STAY_SHARE 0.6f
+#define SETTLED_MS 45000
+#define DIP_MS 64000
 #define MOST_MS 86400000 /* nobody is that far behind */
 
 void mains_runs_init(struct mains_runs *r)
@@ -52,6 +56,38 @@ void mains_runs_claim(struct mains_ring *edges, int i, int class)
     }
 }
 
+/* Whether the sum stays up from edge i to to_ms. */
+static int stays_up(const struct mains_world *w, int i, float step, int64_t to_ms)
+{
+    const float least = w->edges->edges[i].before_w + STAY_SHARE * step;
+    int64_t low_ms = 0;
+    for (int64_t t = mains_ring_time(w->edges, i) + SETTLED_MS; t < to_ms; t += w->period_ms) {
+        const float watts = w->watts(w->tell.context, t);
+        low_ms = watts >= 0 && watts < least ? low_ms + w->period_ms : 0;
+        if (low_ms > DIP_MS)
+            return 0;
+    }
+    return 1;
+}
+
+/* The network needs a while to see what begins gently and goes on for hours: the step from which
+ * the sum has stayed up since; -1: none. */
+static int find_gentle(const struct mains_world *w, const struct mains_rule *rule, int64_t near_ms)
+{
+    int best = -1, pair;
+    for (int i = w->edges->count - 1; i >= 0; i--) {
+        const int64_t t = mains_ring_time(w->edges, i);
+        const float step = mains_ring_step(w->edges, i, &pair);
+        if (t < near_ms - GENTLE_MS)
+            break;
+        if (t < near_ms && w->edges->edges[i].claim == MAINS_FREE && step >= rule->step_min_w &&
+            step <= rule->step_max_w && (best < 0 || step > mains_ring_step(w->edges, best, &pair)) &&
+            stays_up(w, i, step, near_ms))
+            best = i;
+    }
+    return best;
+}
+
 static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, int64_t near_ms,
                       float p)
 {
@@ -63,6 +99,9 @@ static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, 
     int pair,
         i = mains_ring_best(w->edges, rule, 1, near_ms - slack, near_ms + slack, near_ms, 0, &cost);
     struct mains_switch s = {.t_ms = near_ms, .before_w = -1, .confidence = p};
+    const int gentle = rule->kind == MAINS_PLAIN ? find_gentle(w, rule, near_ms) : -1;
+    if (gentle >= 0)
+        i = gentle;
     s.class = (int8_t)c;
     s.on = 1;
     r->levels[c] = 0;
@@ -70,6 +109,7 @@ static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, 
         s.t_ms = mains_ring_time(w->edges, i);
         s.level_w = r->levels[c] = mains_ring_step(w->edges, i, &pair);
         s.before_w = w->edges->edges[i].before_w;
+        s.start_ms = s.t_ms;
         mains_runs_claim(w->edges, i, c);
     } else if (rule->kind == MAINS_PULSE) {
         return; /* its edge cannot be missed: it was something else */
@@ -185,7 +225,9 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
     float before = s->before_w >= 0 ? s->before_w : level_before(w, s->t_ms);
     if (run->phase == MAINS_NONE) {
         memset(run, 0, sizeof(*run));
-        run->start_ms = s->t_ms;
+        run->start_ms = s->start_ms ? s->start_ms : s->t_ms;
+        run->energy_wh = books_claim(
+            &r->books, (double)s->level_w * (double)(s->t_ms - run->start_ms) / MS_PER_H);
         run->floor_w = fmaxf(0, before - others(r, w, c));
         run->step_w = s->level_w;
         run->confidence = s->confidence;

@@ -28,8 +28,10 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
         s->decode.most_cell += by / MAINS_MOST_MS;
     for (int i = 0; i < MAINS_DEPTH; i++)
         move(&s->decode.frame_ms[i], by);
-    for (int i = 0; i < s->runs.queued; i++)
+    for (int i = 0; i < s->runs.queued; i++) {
         move(&s->runs.queue[i].t_ms, by);
+        move(&s->runs.queue[i].start_ms, by);
+    }
     for (int c = 0; c < MAINS_CLASSES; c++) {
         struct mains_run *run = &s->runs.runs[c];
         move(&run->start_ms, by);
