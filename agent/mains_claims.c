@@ -164,15 +164,17 @@ static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
         const int mine = w->cycle[c] >= 0 && !((w->elsewhere & ~w->silent) >> c & 1);
         struct mains_cycle *y = mine ? &w->cycles[w->cycle[c]] : NULL;
         struct mains_run *run = &r->runs[c];
-        if (y && run->phase == MAINS_ON) {
-            if (!mains_cycle_ends(y, w->edges, i, run->level_w))
-                continue;
+        if (y && run->phase == MAINS_ON && mains_cycle_ends(y, w->edges, i, run->level_w)) {
             mains_runs_off(run, mains_ring_time(w->edges, i));
             w->edges->edges[i].claim = (int8_t)c;
             return 1;
         }
         if (!y || !mains_cycle_due(y, w->edges, i, &f))
             continue;
+        if (run->phase == MAINS_ON) { /* its end was not seen; this is the next one */
+            mains_runs_off(run, mains_ring_time(w->edges, f.up));
+            mains_runs_close(r, w, c, mains_ring_time(w->edges, f.up), "off");
+        }
         adopt(r, w, c, f.up, f.down, f.level_w, f.confidence);
         return 1;
     }

@@ -31,7 +31,7 @@
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
-#define EVEN (-1.2f) /* log-odds from which a pair is taken */
+#define EVEN (-2.0f) /* log-odds from which a pair is taken */
 
 /* The regression: sums are of log-odds. */
 #define B_ONE (-3.52f)
