@@ -13,8 +13,6 @@
 #define MOST_NOISE_W 100.0f /* a wilder level still lets steps of four times this through */
 #define FIRST_NOISE_W 6.0f  /* until something is known of it */
 #define QUIET_W 0.05f       /* noise of a meter whose level may stand still to the digit */
-#define STILL_SHARE 0.5f    /* what a reading that repeats the last says of the noise */
-#define STEP_WEIGHT 0.25f   /* and one that is part of a step */
 #define STILL_FACTOR 2      /* frozen is so many times as long as usual */
 #define STILL_FADE 0.98f    /* what is usual fades with every move */
 
@@ -52,13 +50,12 @@ static float pace(int64_t dt_ms, float constant_ms)
     return dt / (dt + constant_ms);
 }
 
-/* Differences between readings; a step counts little, and so does a repeat: the reading may be an
- * old one. */
-static void listen(struct edges *e, int64_t dt_ms, float watts, int step)
+/* Differences between readings that moved; a step counts little, repeats not at all. */
+static void listen(struct edges *e, int64_t dt_ms, float watts)
 {
     float moved = fminf(fabsf(watts - e->last_w), 3 * e->noise_w + 5);
-    float weight = moved > 0 ? (step ? STEP_WEIGHT : 1) : STILL_SHARE;
-    e->noise_w += weight * pace(dt_ms, NOISE_MS) * (moved - e->noise_w);
+    if (moved > 0)
+        e->noise_w += pace(dt_ms, NOISE_MS) * (moved - e->noise_w);
 }
 
 /* A level that has not moved by a digit for minutes, on a meter that otherwise does: stuck. A
@@ -126,7 +123,7 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
         e->last_w = watts;
         return 0;
     }
-    int found = 0, changing = e->changing;
+    int found = 0;
     if (e->frozen && fabsf(watts - e->last_w) > tolerance(e)) {
         begin_level(e, t_ms, watts); /* what happened meanwhile is not known */
     } else if (e->changing || fabsf(watts - e->level_w) > tolerance(e)) {
@@ -134,7 +131,7 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
     } else {
         e->level_w += pace(dt, FOLLOW_MS) * (watts - e->level_w);
     }
-    listen(e, dt, watts, changing || e->changing);
+    listen(e, dt, watts);
     watch_frozen(e, t_ms, watts);
     e->last_w = watts;
     e->last_ms = t_ms;

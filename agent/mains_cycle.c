@@ -31,7 +31,7 @@
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
-#define EVEN (-2.0f) /* log-odds from which a pair is taken */
+#define EVEN (-1.4f) /* log-odds from which a pair is taken */
 
 /* The regression: sums are of log-odds. */
 #define B_ONE (-3.52f)
@@ -42,6 +42,8 @@
 #define B_ALIKE 0.91f
 #define B_UNLIKE (-0.86f)
 #define B_NEAREST 0.63f
+#define B_FOUND 0.2f
+#define FOUND_MOST 8.0f
 #define B_LEAST 0.62f
 
 void mains_cycle_init(struct mains_cycle *y)
@@ -137,8 +139,9 @@ static uint8_t scaled(float x, float from, float scale)
     return (uint8_t)lrintf(fminf(fmaxf((x - from) * scale, 0), 255));
 }
 
-static void remember(struct mains_cycle *y, int64_t t_ms, float level, float length)
+static void remember(struct mains_cycle *y, int64_t t_ms, float level, float length, int found)
 {
+    y->found[y->next] = (uint8_t)found;
     y->minute[y->next] = (int32_t)(t_ms / 60000);
     y->level[y->next] = scaled(level, LEVEL_FROM, LEVEL_SCALE);
     y->length[y->next] = scaled(length, LENGTH_FROM, LENGTH_SCALE);
@@ -147,16 +150,17 @@ static void remember(struct mains_cycle *y, int64_t t_ms, float level, float len
 
 /* How many pairs that ended before from_ms are of this level, and of this duration, too, or not. */
 static void recall(const struct mains_cycle *y, int64_t from_ms, float level, float length,
-                   int *alike, int *unlike)
+                   int *alike, int *unlike, int *found)
 {
     int32_t now = (int32_t)(from_ms / 60000);
-    *alike = *unlike = 0;
+    *alike = *unlike = *found = 0;
     for (int i = 0; i < MAINS_CYCLE_PAIRS; i++) {
         float l = (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM - level;
         float t = (float)y->length[i] / LENGTH_SCALE + LENGTH_FROM - length;
         if (!y->minute[i] || y->minute[i] > now || now - y->minute[i] > PAIRS_MINUTES ||
             fabsf(l) > ALIKE_LEVEL)
             continue;
+        *found += y->found[i] == 1;
         if (fabsf(t) < ALIKE_LENGTH)
             ++*alike;
         else
@@ -172,17 +176,17 @@ static float worth(const struct mains_cycle *y, const struct mains_ring *edges, 
     int64_t from = mains_ring_time(edges, j), to = mains_ring_time(edges, i);
     struct heard inside = listen(y, from, to), before = listen(y, from - AROUND_MS, from),
                  behind = listen(y, to, to + AROUND_MS);
-    int alike, unlike;
+    int alike, unlike, found;
     float length = logf((float)(to - from) / 1000);
     float odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM);
     if (inside.cells < 2)
         return -1;
-    recall(y, from, logf(level_w), length, &alike, &unlike);
+    recall(y, from, logf(level_w), length, &alike, &unlike, &found);
     return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
            B_BEHIND * behind.mean + B_LENGTH * odd +
            B_ALIKE * log1pf((float)(alike < MOST_ALIKE ? alike : MOST_ALIKE)) +
            B_UNLIKE * log1pf((float)(unlike < MOST_ALIKE ? unlike : MOST_ALIKE)) +
-           (nearest ? B_NEAREST : 0) - EVEN;
+           (nearest ? B_NEAREST : 0) + B_FOUND * fminf((float)found, FOUND_MOST) - EVEN;
 }
 
 /* The best start for what ends with edge i, all of that before counted in; -1: none. best [i]: of
@@ -209,9 +213,10 @@ static int best_start(const struct mains_cycle *y, const struct mains_ring *edge
     return start;
 }
 
-static void remember_nearest(struct mains_cycle *y, const struct mains_ring *edges, int i)
+/* The pair that ends with edge i: the run that was found, or the nearest two steps. */
+static void remember_pair(struct mains_cycle *y, const struct mains_ring *edges, int i, int start)
 {
-    int j = i - 1;
+    int j = start >= 0 ? start : i - 1;
     int64_t to = mains_ring_time(edges, i);
     const float down = fall(edges, i);
     while (j >= 0 && !belongs(edges, j, i, down))
@@ -219,8 +224,8 @@ static void remember_nearest(struct mains_cycle *y, const struct mains_ring *edg
     if (j < 0)
         return;
     int64_t from = mains_ring_time(edges, j);
-    if (to - from >= PAIR_MS && listen(y, from, to).mean > PAIR_ODDS)
-        remember(y, to, logf(down), logf((float)(to - from) / 1000));
+    if (start >= 0 || (to - from >= PAIR_MS && listen(y, from, to).mean > PAIR_ODDS))
+        remember(y, to, logf(down), logf((float)(to - from) / 1000), start >= 0);
 }
 
 int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int down,
@@ -243,7 +248,7 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
             i = start[i] >= 0 ? start[i] - 1 : i - 1;
         found = i == down ? start[i] : -1;
     }
-    remember_nearest(y, edges, down);
+    remember_pair(y, edges, down, found);
     if (found < 0)
         return 0;
     float settled = mains_ring_step(edges, found, &pair);
@@ -259,7 +264,7 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
 enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains_ring *edges,
                                  int up, int64_t now_ms, float *confidence)
 {
-    int alike, unlike, pair;
+    int alike, unlike, found, pair;
     const int64_t from = mains_ring_time(edges, up);
     const float step = mains_ring_step(edges, up, &pair);
     if (step < LEAST_W || step > MOST_W || from < y->done_ms)
@@ -272,7 +277,7 @@ enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains
     }
     struct heard inside = listen(y, from, now_ms), before = listen(y, from - AROUND_MS, from);
     const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000);
-    recall(y, from, logf(step), length, &alike, &unlike);
+    recall(y, from, logf(step), length, &alike, &unlike, &found);
     float odds = B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
                  B_BEHIND * USUAL_BEHIND + B_LENGTH * fmaxf(0, length - USUAL_LN_S - USUAL_ROOM) +
                  B_ALIKE * log1pf((float)alike) + B_UNLIKE * log1pf((float)unlike);

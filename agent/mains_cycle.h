@@ -31,6 +31,7 @@ struct mains_cycle {
     int32_t minute[MAINS_CYCLE_PAIRS]; /* when a pair ended; 0: none */
     uint8_t level[MAINS_CYCLE_PAIRS];  /* logarithms, scaled */
     uint8_t length[MAINS_CYCLE_PAIRS];
+    uint8_t found[MAINS_CYCLE_PAIRS]; /* 1: the pair was a run */
     uint8_t p[MAINS_CYCLE_CELLS]; /* 0 to 254; 255: not known */
 };
 
