@@ -11,7 +11,7 @@
 #define OPEN_MS 600000      /* a load that lasts longer is told before it ends */
 #define SAME_SHARE 0.25f    /* steps up and down of a pulse differ by less */
 #define LOAD_SHARE 0.12f    /* and those of an unexplained load */
-#define BLOCK_P 0.15f        /* what the network must think of a block at least */
+#define BLOCK_P 0.15f       /* what the network must think of a block at least */
 #define INSIDE_P 0.5f       /* and while a program runs that may have made the steps */
 #define BLOCK_MS 600000     /* no rule has longer ones */
 #define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */

@@ -31,7 +31,7 @@
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
-#define EVEN (-1.4f) /* log-odds from which a pair is taken */
+#define EVEN (-1.7f) /* log-odds from which a pair is taken */
 
 /* The regression: sums are of log-odds. */
 #define B_ONE (-3.52f)
@@ -42,7 +42,7 @@
 #define B_ALIKE 0.91f
 #define B_UNLIKE (-0.86f)
 #define B_NEAREST 0.63f
-#define B_FOUND 0.2f
+#define B_FOUND 0.15f
 #define FOUND_MOST 8.0f
 #define B_LEAST 0.62f
 

@@ -32,7 +32,7 @@ struct mains_cycle {
     uint8_t level[MAINS_CYCLE_PAIRS];  /* logarithms, scaled */
     uint8_t length[MAINS_CYCLE_PAIRS];
     uint8_t found[MAINS_CYCLE_PAIRS]; /* 1: the pair was a run */
-    uint8_t p[MAINS_CYCLE_CELLS]; /* 0 to 254; 255: not known */
+    uint8_t p[MAINS_CYCLE_CELLS];     /* 0 to 254; 255: not known */
 };
 
 struct mains_found {

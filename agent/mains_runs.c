@@ -11,8 +11,8 @@
 #define MS_PER_H 3600000.0
 #define FLOOR_MS 60000.0f /* a program's floor follows the sum down with this time constant */
 #define BEFORE_MS                                                                                  \
-    60000                /* a start without an edge: the level before it is looked for so far back \
-                          */
+    60000 /* a start without an edge: the level before it is looked for so far back                \
+           */
 #define GENTLE_MS 2700000 /* a step so long ago may be its start */
 #define STAY_SHARE 0.6f
 #define SETTLED_MS 45000
@@ -81,7 +81,8 @@ static int find_gentle(const struct mains_world *w, const struct mains_rule *rul
         if (t < near_ms - GENTLE_MS)
             break;
         if (t < near_ms && w->edges->edges[i].claim == MAINS_FREE && step >= rule->step_min_w &&
-            step <= rule->step_max_w && (best < 0 || step > mains_ring_step(w->edges, best, &pair)) &&
+            step <= rule->step_max_w &&
+            (best < 0 || step > mains_ring_step(w->edges, best, &pair)) &&
             stays_up(w, i, step, near_ms))
             best = i;
     }
@@ -226,8 +227,8 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
     if (run->phase == MAINS_NONE) {
         memset(run, 0, sizeof(*run));
         run->start_ms = s->start_ms ? s->start_ms : s->t_ms;
-        run->energy_wh = books_claim(
-            &r->books, (double)s->level_w * (double)(s->t_ms - run->start_ms) / MS_PER_H);
+        run->energy_wh = books_claim(&r->books, (double)s->level_w *
+                                                    (double)(s->t_ms - run->start_ms) / MS_PER_H);
         run->floor_w = fmaxf(0, before - others(r, w, c));
         run->step_w = s->level_w;
         run->confidence = s->confidence;

@@ -32,7 +32,7 @@ struct mains_run {
     int32_t phase; /* enum mains_phase */
 };
 
-struct mains_switch { /* a switching that is still to come */
+struct mains_switch {                    /* a switching that is still to come */
     int64_t t_ms, start_ms;              /* start_ms: it began so much earlier; 0: it did not */
     float level_w, before_w, confidence; /* before_w < 0: not known */
     int8_t class, on, pad[2];
