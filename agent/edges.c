@@ -58,6 +58,11 @@ static void listen(struct edges *e, int64_t dt_ms, float watts)
         e->noise_w += pace(dt_ms, NOISE_MS) * (moved - e->noise_w);
 }
 
+static void stood_still(struct edges *e)
+{
+    e->still_ms = fmaxf(STILL_FADE * e->still_ms, (float)(e->last_ms - e->same_ms));
+}
+
 /* A level that has not moved by a digit for minutes, on a meter that otherwise does: stuck. A
  * coarse meter stands still for minutes as a rule. */
 static void watch_frozen(struct edges *e, int64_t t_ms, float watts)
@@ -68,7 +73,7 @@ static void watch_frozen(struct edges *e, int64_t t_ms, float watts)
                     (float)(t_ms - e->same_ms) >= STILL_FACTOR * e->still_ms;
         return;
     }
-    e->still_ms = fmaxf(STILL_FADE * e->still_ms, (float)(e->last_ms - e->same_ms));
+    stood_still(e);
     e->same_ms = t_ms;
     if (e->resolution_w == 0.0f || moved < e->resolution_w)
         e->resolution_w = fminf(moved, 50.0f);
@@ -125,6 +130,7 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
     }
     int found = 0;
     if (e->frozen && fabsf(watts - e->last_w) > tolerance(e)) {
+        stood_still(e);
         begin_level(e, t_ms, watts); /* what happened meanwhile is not known */
     } else if (e->changing || fabsf(watts - e->level_w) > tolerance(e)) {
         found = change(e, t_ms, watts, out);

@@ -183,6 +183,22 @@ static void stuck_and_missing_readings_make_no_step(void **state)
     assert_int_equal(r.count, 1);
 }
 
+/* A meter of 10 W stands still for as long as a refrigerator runs: its steps count all the same,
+ * once it is known for that. */
+static void a_coarse_meter_stands_still(void **state)
+{
+    (void)state;
+    struct run r;
+    begin(&r);
+    for (int i = 0; i < 8; i++) {
+        level(&r, 140, 0, 16, 8000);
+        level(&r, 130, 0, 1000, 8000);
+        level(&r, 20, 0, 1200, 8000);
+    }
+    assert_true(r.count >= 13);
+    assert_true(fabs((double)r.found[r.count - 1].step_w) > 100);
+}
+
 static void saved_bytes_are_checked(void **state)
 {
     (void)state;
@@ -244,6 +260,7 @@ int main(void)
         cmocka_unit_test(ramp_is_one_step),
         cmocka_unit_test(resolution_of_ten_watts),
         cmocka_unit_test(stuck_and_missing_readings_make_no_step),
+        cmocka_unit_test(a_coarse_meter_stands_still),
         cmocka_unit_test(saved_bytes_are_checked),
         cmocka_unit_test(a_home),
     };

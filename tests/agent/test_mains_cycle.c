@@ -82,10 +82,10 @@ static void what_recurs_is_told_when_the_network_is_shy(void **state)
     struct home h;
     (void)state;
     begin(&h);
-    cycle(&h, 1200000, 900000, 0.3f, 0.6f);
+    cycle(&h, 1200000, 900000, 0.3f, 0.5f);
     assert_int_equal(h.told, 0);
     for (int i = 0; i < 12; i++)
-        cycle(&h, 1000000 + between(&h, 0, 200000), 850000 + between(&h, 0, 100000), 0.3f, 0.6f);
+        cycle(&h, 1000000 + between(&h, 0, 200000), 850000 + between(&h, 0, 100000), 0.3f, 0.5f);
     assert_true(h.told >= 9);
 }
 
