@@ -7,7 +7,8 @@
  * them, on how long it lasts, and on how many pairs of the last half day were alike in level and
  * time, or in level only. Of the pairs that share edges or overlap, the set with the largest sum of
  * log-odds is taken (weighted interval scheduling). The coefficients were fitted on homes mixed
- * from tracebase's validation days and on one week of REFIT.
+ * from tracebase's validation days and on one week of REFIT; what runs that were found before add
+ * was set by hand there.
  *
  * Memory is constant; the structure holds no pointers and may be copied as bytes.
  */
