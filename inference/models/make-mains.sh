@@ -6,7 +6,7 @@
 #   TRACEBASE   the data set's folder (it holds complete/)
 #   OUT         where models and reports (*.txt, *.json) go; models that are there already are not made again
 #   NILM-MODEL  the program (default: nilm-model)
-# Same data, seed, machine and build: same bytes. Three quarters of an hour on two idle cores, longer on busy ones.
+# Same data, seed, machine and build: same bytes. An hour on two idle cores, longer on busy ones.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '5,9s/^# \{0,1\}//p' "$0" >&2; exit 1; }
 data=$1 out=$2 nilm_model=${3:-nilm-model}
@@ -24,8 +24,8 @@ make_once "$out/mains-fp32.nilm" train --data "$data" --aggregates "$here/mains.
     --epoch-windows 350000 --batch 128 --dropout 0.1 --seed 1 --version 3 --attribution "$attribution"
 make_once "$out/mains-cut-fp32.nilm" prune --model "$out/mains-fp32.nilm" --data "$data" --criterion taylor --scope local --protect conv1 \
     --target-params 180000 --align 4 --version 4
-make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --epochs 6 \
-    --epoch-windows 150000 --batch 128 --rate 0.005 --dropout 0.05 --seed 2
+make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --epochs 8 \
+    --epoch-windows 250000 --batch 128 --rate 0.006 --dropout 0.05 --seed 2
 for kind in "" pruned-; do
     make_once "$out/mains-${kind}int8.nilm" quantize --model "$out/mains-${kind}fp32.nilm" --data "$data" --rounding fit --calibration mse \
         --golden 3 --seed 1
