@@ -72,7 +72,7 @@ def refused_by_the_disk(consumer, stream):
     """Files may not grow: nothing is acknowledged, nothing lost, and nothing comes twice into the file of lines."""
     stream.publish("gw/event/m", event(6, epoch=300))
     check(received(consumer, 15), "before")
-    size = os.path.getsize(consumer.store + "-wal")
+    size = 4096  # not even the first frame of a log that begins anew; what the consumer says still fits
     resource.prlimit(consumer.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
     stream.publish("gw/event/m", *[event(n, epoch=300, text="x" * 2000) for n in range(7, 27)])
     check(wait_for(lambda: "come again" in open(consumer.log).read(), 20), "the disk refuses: told, not acknowledged")
