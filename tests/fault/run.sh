@@ -60,7 +60,7 @@ suite() { # NAME COMMAND...
     # Programs of cmocka tell in words what they counted.
     [ -n "$count" ] || count=$(grep -oE '[0-9]+ (cut points|failure points|operations|calls failed|rounds)' "$out" |
         awk '{ n = /cut/ ? $1 : n + $1; $1 = ""; unit = $0 } END { if (NR) print n unit }') # cut points are counted through
-    [ -n "$count" ] || count=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1 tests/p' "$out")
+    [ -n "$count" ] || count=$(sed -n 's/^\[=*\] \([0-9]*\) test(s) run.*/\1 tests/p' "$out")
     [ -n "$count" ] || count=$(grep -c '^ok  ' "$out")" checks"
     [ -n "$seed" ] || seed=$(sed -n 's/^seed \([0-9]*\).*/\1/p' "$out" | head -n 1)
     case $code in
