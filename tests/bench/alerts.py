@@ -354,7 +354,8 @@ def calm(before):
     for name, prefix in (("REFIT", "refit"), ("COMBED", "combed"), ("tracebase", "")):
         rows = [r for r in before if r["load"].startswith(prefix) and (prefix or not re.match("refit|combed", r["load"]))]
         weeks = sum(r["weeks"] for r in rows)
-        wrong = sum(a["alert"] not in ("meter_frozen", "reading_impossible") for r in rows for a in r["alerts"])
+        true = ("meter_frozen", "reading_impossible") if prefix == "refit" else ()  # its logger and its meters were
+        wrong = sum(a["alert"] not in true for r in rows for a in r["alerts"])
         if weeks:
             print(f"{name}: {len(rows)} loads, {weeks:.1f} weeks of loads, {wrong} false alerts: {8 * wrong / weeks:.2f} a week for 8 loads")
 
