@@ -3,7 +3,7 @@
  *
  * Of appliances, from what was learned (anomaly_routine.h), after the learning period and
  * ANOMALY_RUNS main runs:
- *  left_on           the run lasts longer than the longest by a half (by 10 minutes at least, by 8
+ *  left_on           the run lasts longer than the longest by a half (by 10 minutes at least, by 6
  *                    hours at most; twice the longest where lengths vary, more when few runs are
  *                    known), and than three times the 95 % quantile (or that and 6 hours). Cleared
  *                    when it ends.

@@ -24,7 +24,7 @@
 #define FEW 10.0
 #define LEFT_ON_LONGEST 0.5
 #define LEFT_ON_VARIED 1.0 /* of loads whose runs last minutes or hours */
-#define LEFT_ON_LONGEST_S 28800.0
+#define LEFT_ON_LONGEST_S 21600.0
 #define LEFT_ON_LEAST_S 600.0 /* beyond the longest: nobody is woken for a cup more */
 #define DRIFT_POWER 0.10
 #define DRIFT_ENERGY 0.35
