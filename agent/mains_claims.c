@@ -112,17 +112,15 @@ static int block_class(const struct mains_world *w, int up, int down, float *mos
 }
 
 /* What was booked as unknown was a run, or belongs to one that pauses. */
-static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int up, int down,
-                  float watts, float confidence)
+static void adopt_times(struct mains_runs *r, const struct mains_world *w, int c, int64_t from,
+                        int64_t to, float step, float watts, float confidence)
 {
     struct mains_run *run = &r->runs[c];
-    const struct mains_edge *e = w->edges->edges;
-    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
     if (run->phase == MAINS_PAUSE && from - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
         mains_runs_close(r, w, c, from, "off");
     if (run->phase == MAINS_NONE) {
         run->start_ms = from;
-        run->step_w = e[up].step_w;
+        run->step_w = step;
         run->confidence = confidence;
     }
     run->phase = MAINS_PAUSE;
@@ -130,6 +128,13 @@ static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int 
     run->level_w = watts;
     run->peak_w = fmaxf(run->peak_w, watts);
     run->energy_wh += books_claim(&r->books, (double)watts * (double)(to - from) / MS_PER_H);
+}
+
+static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int up, int down,
+                  float watts, float confidence)
+{
+    adopt_times(r, w, c, mains_ring_time(w->edges, up), mains_ring_time(w->edges, down),
+                w->edges->edges[up].step_w, watts, confidence);
     mains_runs_claim(w->edges, up, c);
     w->edges->edges[down].claim = (int8_t)c;
 }
@@ -240,6 +245,23 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
         tell_load(w, up, i);
 }
 
+/* Runs of known compressors whose steps are hidden. */
+static void fill_cycles(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
+{
+    struct mains_filled f;
+    for (int c = 0; c < w->classes; c++) {
+        if (w->cycle[c] < 0 || r->runs[c].phase == MAINS_ON ||
+            (w->elsewhere & ~w->silent) >> c & 1 ||
+            !mains_cycle_fill(&w->cycles[w->cycle[c]], w->edges, until_ms, &f))
+            continue;
+        adopt_times(r, w, c, f.start_ms, f.end_ms, f.level_w, f.level_w, f.confidence);
+        if (f.up >= 0 && w->edges->edges[f.up].claim == MAINS_FREE)
+            mains_runs_claim(w->edges, f.up, c);
+        if (f.down >= 0 && w->edges->edges[f.down].claim == MAINS_FREE)
+            w->edges->edges[f.down].claim = (int8_t)c;
+    }
+}
+
 void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
 {
     for (int i = 0; i < w->edges->count; i++) {
@@ -256,4 +278,6 @@ void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t
                  !mains_runs_open_cycle(r, w, i, until_ms))
             tell_load(w, i, -1);
     }
+    if (until_ms % MAINS_CYCLE_CELL_MS < w->period_ms)
+        fill_cycles(r, w, until_ms);
 }

@@ -31,7 +31,16 @@
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
-#define EVEN (-1.7f) /* log-odds from which a pair is taken */
+#define EVEN (-2.2f) /* log-odds from which a pair is taken */
+
+#define FILL_SEEN 140 /* the network's probability, of 254, in a run without a pair */
+#define FILL_GAP 2    /* cells that it may not be in between, and more than so many behind */
+#define FILL_KNOWN 4  /* runs that must have been found in the last half day */
+#define FILL_LEAST_MS 300000
+#define FILL_LATER_MS 600000 /* so long behind a pair might yet be found */
+#define FILL_NEAR_S 180.0f
+#define FILL_STEP 0.6f
+#define FILL_OTHER_S 60.0f /* a step of another one's, or of another size, is as if so far away */
 
 /* The regression: sums are of log-odds. */
 #define B_ONE (-3.52f)
@@ -304,6 +313,87 @@ int mains_cycle_gone(const struct mains_cycle *y, int64_t now_ms)
 {
     struct heard h = listen(y, now_ms - GONE_MS, now_ms);
     return h.cells > 1 && h.mean < GONE_ODDS;
+}
+
+/* ---- runs without a pair ---- */
+
+static int seen(const struct mains_cycle *y, int64_t cell)
+{
+    uint8_t p = y->p[cell % MAINS_CYCLE_CELLS];
+    return p != NOT_KNOWN && p >= FILL_SEEN;
+}
+
+/* What the runs that were found in the last half day took, a mean; 0: too few to know. */
+static float known_level(const struct mains_cycle *y, int64_t t_ms)
+{
+    float sum = 0;
+    int n = 0;
+    int32_t now = (int32_t)(t_ms / 60000);
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
+        if (y->found[i] == 1 && y->minute[i] && y->minute[i] <= now &&
+            now - y->minute[i] <= PAIRS_MINUTES) {
+            sum += (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM;
+            n++;
+        }
+    return n >= FILL_KNOWN ? expf(sum / (float)n) : 0;
+}
+
+/* The step of at least most of the level that stands nearest to t_ms, or -1. */
+static int step_near(const struct mains_ring *edges, int64_t t_ms, float level_w, int up)
+{
+    int best = -1;
+    float least = FILL_NEAR_S;
+    for (int i = 0; i < edges->count; i++) {
+        const struct mains_edge *e = &edges->edges[i];
+        const float step = up ? e->step_w : -e->step_w;
+        if (step < FILL_STEP * level_w)
+            continue;
+        float far = fabsf((float)(mains_ring_time(edges, i) - t_ms)) / 1000 +
+                    FILL_OTHER_S * fminf(1, fabsf(logf(step / level_w))) +
+                    (e->claim != MAINS_FREE ? FILL_OTHER_S : 0);
+        if (far < least) {
+            least = far;
+            best = i;
+        }
+    }
+    return best;
+}
+
+int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int64_t until_ms,
+                     struct mains_filled *out)
+{
+    const int64_t end = (until_ms - FILL_LATER_MS) / MAINS_CYCLE_CELL_MS; /* the first unseen one */
+    int64_t first = end - 1;
+    int gap = 0;
+    if (end + FILL_GAP > y->cell || end - MAINS_CYCLE_CELLS / 2 <= 0 || !seen(y, end - 1))
+        return 0;
+    for (int i = 0; i <= FILL_GAP; i++)
+        if (seen(y, end + i))
+            return 0;
+    for (int64_t i = end - 2; i > y->cell - MAINS_CYCLE_CELLS && gap <= FILL_GAP; i--) {
+        gap = seen(y, i) ? 0 : gap + 1;
+        first = gap ? first : i;
+    }
+    int64_t start_ms = first * MAINS_CYCLE_CELL_MS, end_ms = end * MAINS_CYCLE_CELL_MS;
+    start_ms = start_ms > y->done_ms ? start_ms : y->done_ms;
+    const float level = known_level(y, start_ms);
+    if (level <= 0 || end_ms - start_ms < FILL_LEAST_MS || end_ms - start_ms > MOST_MS)
+        return 0;
+    struct heard h = listen(y, start_ms, end_ms);
+    *out = (struct mains_filled){.start_ms = start_ms,
+                                 .end_ms = end_ms,
+                                 .up = step_near(edges, start_ms, level, 1),
+                                 .down = step_near(edges, end_ms, level, 0),
+                                 .level_w = level,
+                                 .confidence = 1 / (1 + expf(-h.mean))};
+    if (out->up >= 0 && mains_ring_time(edges, out->up) >= y->done_ms)
+        out->start_ms = mains_ring_time(edges, out->up);
+    if (out->down >= 0)
+        out->end_ms = mains_ring_time(edges, out->down);
+    if (out->end_ms - out->start_ms < FILL_LEAST_MS || (out->up >= 0) + (out->down >= 0) < 2)
+        return 0;
+    y->done_ms = out->end_ms;
+    return 1;
 }
 
 /* ---- bytes that were read back ---- */

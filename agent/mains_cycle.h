@@ -52,6 +52,21 @@ void mains_cycle_hear(struct mains_cycle *y, int64_t t_ms, float p);
 int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int down,
                     struct mains_found *out);
 
+/* A run whose steps are hidden in others. */
+struct mains_filled {
+    int64_t start_ms, end_ms;
+    int up, down;  /* edges that it may have begun and ended with; -1: none is near */
+    float level_w; /* what the runs of the last half day took */
+    float confidence;
+};
+
+/* Where a compressor is known, by runs that were found, the network alone may speak for one that
+ * has no pair: a stretch that it saw, and did not see for minutes behind. All edges up to until_ms
+ * are decided. 1: *out is a run that ended before; the caller claims its edges. To be asked once in
+ * MAINS_CYCLE_CELL_MS. */
+int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int64_t until_ms,
+                     struct mains_filled *out);
+
 /* What an unclaimed step up is, minutes after it. */
 enum mains_open {
     MAINS_NO_RUN,

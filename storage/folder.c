@@ -1,14 +1,17 @@
 /* folder.c - see folder.h. */
 #include "storage/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#define ASIDE_TIME 16 /* bytes of YYYYMMDDTHHMMSSZ */
 #define ASIDE_MAX 99
 
 int folder_sync_parent(const char *path)
@@ -79,4 +82,55 @@ int folder_aside_name(const char *path, const char *label, char *out, size_t out
             return errno == ENOENT ? 0 : -errno;
     }
     return -EEXIST;
+}
+
+/* Where the time stands in a name that was set aside; NULL: it is none. */
+static const char *aside_time(const char *name, const char *begin)
+{
+    const size_t n = strlen(begin);
+    return strncmp(name, begin, n) == 0 && strlen(name + n) >= ASIDE_TIME ? name + n : NULL;
+}
+
+/* Keeps the newest times in kept, newest first; "": no more. */
+static void keep_newest(char kept[][ASIDE_TIME + 1], const char *time)
+{
+    char next[ASIDE_TIME + 1], last[ASIDE_TIME + 1];
+
+    memcpy(next, time, ASIDE_TIME);
+    next[ASIDE_TIME] = '\0';
+    for (size_t i = 0; i < FOLDER_ASIDE_KEPT && strcmp(next, kept[i]) != 0; i++) {
+        if (strcmp(next, kept[i]) < 0)
+            continue;
+        memcpy(last, kept[i], sizeof last);
+        memcpy(kept[i], next, sizeof last);
+        memcpy(next, last, sizeof last);
+        if (!next[0])
+            break;
+    }
+}
+
+void folder_aside_trim(const char *path, const char *label)
+{
+    char begin[NAME_MAX + 1], folder[PATH_MAX], kept[FOLDER_ASIDE_KEPT][ASIDE_TIME + 1] = {""};
+    const char *slash = strrchr(path, '/'), *time;
+    const int length = slash ? (int)(slash - path) : 0;
+    const struct dirent *entry;
+
+    if (snprintf(begin, sizeof begin, "%s.%s-", slash ? slash + 1 : path, label) >=
+            (int)sizeof begin ||
+        snprintf(folder, sizeof folder, "%.*s/", slash ? length : 1, slash ? path : ".") >=
+            (int)sizeof folder)
+        return;
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        if ((time = aside_time(entry->d_name, begin)) != NULL)
+            keep_newest(kept, time);
+    rewinddir(dir);
+    while ((entry = readdir(dir)) != NULL)
+        if ((time = aside_time(entry->d_name, begin)) != NULL &&
+            strncmp(time, kept[FOLDER_ASIDE_KEPT - 1], ASIDE_TIME) < 0)
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
 }

@@ -19,4 +19,9 @@ int folder_replace(const char *temporary, const char *path, const void *data, si
  * -ENAMETOOLONG, -EEXIST (99 taken). */
 int folder_aside_name(const char *path, const char *label, char *out, size_t out_size);
 
+/* Deletes what was set aside so (path.LABEL-TIME and what begins with that), but for the newest
+ * times, FOLDER_ASIDE_KEPT of them: copies must not fill the disk. Best effort. */
+#define FOLDER_ASIDE_KEPT 3
+void folder_aside_trim(const char *path, const char *label);
+
 #endif

@@ -345,6 +345,8 @@ static int replace(struct store *s, struct store_report *report)
         rc = set_aside(s, report);
     if (rc == 0 && rename(salvaged, s->path) != 0 && errno != ENOENT)
         rc = store_refuse(s, -errno, "%s: %s", salvaged, strerror(errno));
+    if (rc == 0)
+        folder_aside_trim(s->path, "corrupt");
     return rc == 0 ? folder_sync_parent(s->path) : rc;
 }
 

@@ -8,7 +8,6 @@ allocations fail for `battered` only.
 
     soak.py [--count SECONDS] [--seed N] [--quick]      3600 seconds, or 30 with --quick"""
 import ctypes
-import glob
 import json
 import os
 import random
@@ -170,9 +169,6 @@ def damage(path):
 def kill_battered(battered, steady, world, consumer):
     note("kill")
     battered.agent.kill()
-    # The agent keeps every database that it set aside; in an hour they would fill this small disk.
-    for copy in glob.glob(battered.agent.data + "/*.corrupt-*"):
-        os.unlink(copy)
     dice = random.random()
     if dice < 0.15 and os.path.exists(battered.agent.data + "/nilmd.db"):
         note("damaged database")

@@ -136,6 +136,32 @@ static void set_aside_keeps_the_bytes(void **state)
     assert_int_equal(report.created, 0);
 }
 
+static void set_aside_is_bounded(void **state)
+{
+    static const char *const times[] = {"20200101T000000Z", "20210101T000000Z",
+                                        "20220101T000000Z-2", "20230101T000000Z"};
+    struct store_report report;
+    char name[4300];
+
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "%s.corrupt-%s", database(state), times[i]);
+        temp_write(name, "x", 1);
+        snprintf(name, sizeof name, "%s.corrupt-%s-wal", database(state), times[i]);
+        temp_write(name, "x", 1);
+    }
+    snprintf(name, sizeof name, "%s.corrupt-mine", database(state));
+    temp_write(name, "x", 1);
+    temp_write(database(state), "junk", 4);
+    assert_true(open_and_use(state, &report));
+    /* the newest three times: two of those, and this one's */
+    assert_int_equal(temp_count(state, ".corrupt-2020"), 0);
+    assert_int_equal(temp_count(state, ".corrupt-2021"), 0);
+    assert_int_equal(temp_count(state, ".corrupt-2022"), 2);
+    assert_int_equal(temp_count(state, ".corrupt-2023"), 2);
+    assert_int_equal(temp_count(state, ".corrupt-mine"), 1);
+    assert_int_equal(access(report.set_aside, F_OK), 0);
+}
+
 static void a_folder_or_a_pipe_in_its_place(void **state)
 {
     struct store_report report;
@@ -385,12 +411,19 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, temp_setup, temp_teardown)
     const struct CMUnitTest tests[] = {
-        T(set_aside_keeps_the_bytes),  T(a_folder_or_a_pipe_in_its_place),
-        T(an_empty_file_is_new),       T(another_programs_database),
-        T(a_log_without_its_database), T(counters_that_contradict),
-        T(truncated_at_many_lengths),  T(overwritten_in_parts),
-        T(single_bits_flipped),        T(a_damaged_log),
-        T(damage_met_while_running),   T(in_use_is_not_moved),
+        T(set_aside_keeps_the_bytes),
+        T(set_aside_is_bounded),
+        T(a_folder_or_a_pipe_in_its_place),
+        T(an_empty_file_is_new),
+        T(another_programs_database),
+        T(a_log_without_its_database),
+        T(counters_that_contradict),
+        T(truncated_at_many_lengths),
+        T(overwritten_in_parts),
+        T(single_bits_flipped),
+        T(a_damaged_log),
+        T(damage_met_while_running),
+        T(in_use_is_not_moved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
