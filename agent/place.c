@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/event.h"
 
@@ -66,7 +67,9 @@ int place_point(const struct place_run *run, struct place_point *out)
         put(out, SHAPE, run->peak_w / mean);
     put(out, UP, run->up_w);
     put(out, DOWN, run->down_w);
-    out->hour = (uint8_t)(run->start_ms / 3600000 % 24);
+    const time_t began = (time_t)(run->start_ms / 1000);
+    struct tm local;
+    out->hour = localtime_r(&began, &local) ? (uint8_t)local.tm_hour : 0;
     return out->known & 1u << POWER ? 0 : -EINVAL;
 }
 

@@ -30,7 +30,7 @@ struct place_run {
 struct place_point {
     float x[PLACE_SIZES];
     uint8_t known; /* bit i: x[i] is known */
-    uint8_t hour;  /* of the day, UTC, when it began */
+    uint8_t hour;  /* of the local day when it began */
     uint8_t pad[2];
 };
 
@@ -84,7 +84,7 @@ void place_label(const struct place_load *l, char out[PLACE_NAME_BYTES]);
 uint32_t place_parse(const char *label);
 
 /* What is typical of a load, for people: watts, seconds, and the hours of the day in which half of
- * its runs begin (from to, UTC; the shortest such stretch). */
+ * its runs begin (from to, local time; the shortest such stretch). */
 struct place_typical {
     double power_w, duration_s, energy_wh;
     int from_hour, to_hour;
