@@ -32,7 +32,7 @@
 struct place_trait { /* of a group of pulses; logarithms but for the last two */
     float level, longest, span;
     float duty; /* share of the span that is on */
-    float hour; /* of the day, UTC */
+    float hour; /* of the local day */
 };
 
 struct place_note { /* of a program: it heats */
