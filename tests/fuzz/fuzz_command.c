@@ -16,9 +16,16 @@ static cJSON *object(void *context)
     return o;
 }
 
-static int rollback(void *context, char *why, size_t why_size)
+static cJSON *models(void *context, const char *family)
+{
+    FUZZ_CHECK(!family || strlen(family) < COMMAND_MAX_BYTES);
+    return object(context);
+}
+
+static int rollback(void *context, const char *family, char *why, size_t why_size)
 {
     (void)context;
+    FUZZ_CHECK(!family || strlen(family) < COMMAND_MAX_BYTES);
     snprintf(why, why_size, "there is no previous model");
     return -ENOENT;
 }
@@ -55,7 +62,7 @@ static int label(void *context, const struct label_order *order, const char *key
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct command_target target = {NULL,   object, object, rollback,
+    static const struct command_target target = {NULL,   object, models, rollback,
                                                  forget, label,  snooze};
     char *exact = malloc(size ? size : 1), *reply;
     const char *end;

@@ -12,7 +12,7 @@ static void check_parse(const char *topic, const char *base)
 
     if (topic_parse(topic, base, &parts) != 0)
         return;
-    meter = parts.kind == TOPIC_EVENT || parts.kind == TOPIC_ALERT;
+    meter = parts.kind == TOPIC_EVENT || parts.kind == TOPIC_ALERT || parts.kind == TOPIC_SUMMARY;
     FUZZ_CHECK(topic_check_name(parts.name) == 0);
     FUZZ_CHECK(!meter || topic_check_name(parts.meter) == 0);
     FUZZ_CHECK(topic_build(again, sizeof again, base, parts.kind, parts.name,
