@@ -91,12 +91,18 @@ static void what_recurs_is_told_when_the_network_is_shy(void **state)
 
 static void a_lamp_at_any_time_is_none(void **state)
 {
-    struct home h;
+    int told = 0;
     (void)state;
-    begin(&h);
-    for (int i = 0; i < 40; i++)
-        cycle(&h, 400000 + between(&h, 0, 6000000), 110000 + between(&h, 0, 5800000), 0.3f, 0.6f);
-    assert_true(h.told <= 4);
+    for (uint64_t seed = 7; seed < 11; seed++) {
+        struct home h;
+        begin(&h);
+        h.seed = seed;
+        for (int i = 0; i < 40; i++)
+            cycle(&h, 400000 + between(&h, 0, 6000000), 110000 + between(&h, 0, 5800000), 0.3f,
+                  0.55f);
+        told += h.told;
+    }
+    assert_true(told <= 16); /* of 160 */
 }
 
 /* A lamp goes on and off while the compressor runs: each step down has its own step up. */
