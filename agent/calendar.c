@@ -77,6 +77,13 @@ int64_t calendar_start(int32_t day)
     return after;
 }
 
+int calendar_minute(int64_t t_ms)
+{
+    const time_t s = (time_t)(t_ms / 1000);
+    struct tm tm;
+    return localtime_r(&s, &tm) ? tm.tm_hour * 60 + tm.tm_min : 0;
+}
+
 const char *calendar_text(int32_t day, char text[16])
 {
     const time_t s = (time_t)day * 86400;

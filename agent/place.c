@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "agent/calendar.h"
 #include "agent/event.h"
 
 /* Sizes of a point, in this order. */
@@ -67,9 +67,7 @@ int place_point(const struct place_run *run, struct place_point *out)
         put(out, SHAPE, run->peak_w / mean);
     put(out, UP, run->up_w);
     put(out, DOWN, run->down_w);
-    const time_t began = (time_t)(run->start_ms / 1000);
-    struct tm local;
-    out->hour = localtime_r(&began, &local) ? (uint8_t)local.tm_hour : 0;
+    out->hour = (uint8_t)(calendar_minute(run->start_ms) / 60);
     return out->known & 1u << POWER ? 0 : -EINVAL;
 }
 

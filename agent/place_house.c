@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "agent/calendar.h"
 #include "agent/place_house_impl.h"
 
 #define GAP_MS 60000    /* pulses further apart are two runs */
@@ -121,12 +121,7 @@ void place_group_trait(const struct place_group *g, struct place_trait *out)
     out->longest = logf((float)(g->longest_ms > 1000 ? g->longest_ms : 1000) / 1000);
     out->span = logf((float)(span_ms > 1000 ? span_ms : 1000) / 1000);
     out->duty = span_ms > 0 ? fminf((float)g->on_ms / (float)span_ms, 1) : 1;
-    const time_t began = (time_t)(g->start_ms / 1000);
-    struct tm local;
-    if (localtime_r(&began, &local))
-        out->hour = (float)local.tm_hour + (float)local.tm_min / 60;
-    else
-        out->hour = 0;
+    out->hour = (float)calendar_minute(g->start_ms) / 60;
 }
 
 /* ---- the decision ---- */

@@ -28,20 +28,14 @@ static void two_appliances_at_once(void **state)
     check_run(&w, "Refrigerator", 3, 15000, 16800, 42.5);
     assert_int_equal(w.event_count, 16);
     /* the books add up */
-    const struct books *b = mains_books(meter_mains(m));
-    double parts = b->base_wh + b->unknown_wh + b->open_wh;
-    for (int i = 0; i < BOOKS_PARTS; i++)
-        parts += b->part_wh[i];
-    assert_true(fabs(parts - b->total_wh) < 1e-6 * b->total_wh);
+    const struct books *b = check_books(m);
     assert_true(fabs(b->open_wh) < 1e-9);
     assert_true(b->unknown_wh < 0.05 * b->total_wh);
     struct meter_status status;
     meter_get_status(m, &status);
     assert_true(status.memory_bytes < 100000);
     assert_int_equal(status.on, 0);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Readings of one second give the same runs. */
@@ -61,9 +55,7 @@ static void another_rate(void **state)
     check_run(&w, "WaterKettle", 0, 4000, 4160, 97.8);
     check_run(&w, "WaterKettle", 2, 13000, 13120, 73.3);
     assert_int_equal(w.event_count, 16);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Killed after every outcome, it says what it would have said (agent/meter.h). */
@@ -147,9 +139,7 @@ static void goes_on_from_the_history_alone(void **state)
     assert_int_equal(off->start_ms, T0 + 3000000);
     assert_true(llabs(off->end_ms - (T0 + 4800000)) <= 60000);
     assert_null(find(&w, EVENT_ON, "Refrigerator", 1));
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Bytes that are damaged anywhere are refused or harmless. */
@@ -200,9 +190,7 @@ static void a_hole_ends_runs(void **state)
     check_run(&w, "Refrigerator", 1, 9000, 10800, 42.5);
     assert_int_equal(world_has(&w, "meter_silent raised"), 1);
     assert_int_equal(world_has(&w, "meter_silent cleared"), 1);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Live readings: a restart of the agent ends nothing, a clock that is set back does. */
@@ -226,9 +214,7 @@ static void a_dead_meter_is_told(void **state)
     assert_int_equal(world_has(&w, "meter_frozen raised"), 1);
     assert_int_equal(meter_reading(m, t, 30), 0);
     assert_int_equal(world_has(&w, "meter_frozen cleared"), 1);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 static void live_restart_and_clock(void **state)
@@ -256,9 +242,7 @@ static void live_restart_and_clock(void **state)
     assert_non_null(find(&w, EVENT_ON, "Refrigerator", 1));
     meter_reading(m, T0 - 86400000, (float)BASE);
     assert_string_equal(find(&w, EVENT_OFF, "Refrigerator", 1)->end_reason, "gap");
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Another model with the same labels takes over between two samples: no run is lost or doubled. */
@@ -302,9 +286,7 @@ static void long_runs_are_reported(void **state)
     assert_true(r->end_ms >= r->start_ms + 600000 && r->energy_wh > 10);
     assert_non_null(find(&w, EVENT_RUNNING, "Refrigerator", 1));
     assert_null(find(&w, EVENT_RUNNING, "WaterKettle", 0));
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 struct loads {
@@ -347,9 +329,7 @@ static void unexplained_loads_come_out(void **state)
     assert_true(fabs(off->energy_wh - 77.8) < 1 && fabs(off->down_w - 700) < 5);
     assert_non_null(find(&w, EVENT_OFF, "unknown", 1));
     assert_null(find(&w, EVENT_ON, "unknown", 0));
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 static void other_models_are_refused(void **state)

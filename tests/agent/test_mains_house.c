@@ -62,14 +62,8 @@ static void a_class_by_its_prototype(void **state)
     for (int i = 0; i < w.event_count; i++) /* the run with a pause is longer than a boil is */
         assert_true(strcmp(w.events[i].appliance, "WaterKettle") != 0 ||
                     w.events[i].start_ms != T0 + 12000000 || w.events[i].confidence > 0.5);
-    const struct books *b = mains_books(meter_mains(m));
-    double parts = b->base_wh + b->unknown_wh + b->open_wh;
-    for (int i = 0; i < BOOKS_PARTS; i++)
-        parts += b->part_wh[i];
-    assert_true(fabs(parts - b->total_wh) < 1e-6 * b->total_wh);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    check_books(m);
+    end_world(m, &w, model);
 }
 
 /* A name that the model does not have takes the pulses away from what the model would call them. */
@@ -92,9 +86,7 @@ static void a_name_of_its_own(void **state)
     for (int i = 0; i < w.event_count; i++)
         assert_false(!strcmp(w.events[i].appliance, "WaterKettle") &&
                      w.events[i].start_ms == T0 + 4000000);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* What the network finds begins so much earlier as it was late in the lesson. */
@@ -133,9 +125,7 @@ static void a_usual_lateness(void **state)
     assert_int_equal(
         place_proto_learn("Refrigerator", NULL, 0, said, 3, found, 3, p, T0 + 9000000, &again), 0);
     assert_int_equal(again.early_ms, 100000);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* A program is told once it is over, by when it heated; what the network says of that class is not.
@@ -179,9 +169,7 @@ static void a_program_by_its_score(void **state)
         assert_true(on->confidence > 0.9);
     }
     assert_null(find(&w, EVENT_ON, "Dishwasher", 3));
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
 }
 
 /* Another version of the model: what was taught stays. */
@@ -205,9 +193,7 @@ static void a_model_swap(void **state)
     off = find(&w, EVENT_OFF, "still", 1);
     assert_non_null(off);
     assert_int_equal(off->model, 4);
-    meter_destroy(m);
-    world_free(&w);
-    sum_model_free(model);
+    end_world(m, &w, model);
     sum_model_free(next);
 }
 

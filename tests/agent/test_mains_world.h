@@ -145,7 +145,7 @@ static const struct event *find(const struct world *w, enum event_type type, con
 }
 
 static inline void check_run(const struct world *w, const char *name, int nth, int from_s, int to_s,
-                      double wh)
+                             double wh)
 {
     const struct event *on = find(w, EVENT_ON, name, nth), *off = find(w, EVENT_OFF, name, nth);
     assert_non_null(on);
@@ -176,6 +176,25 @@ static inline void copy_history(const struct world *w, struct history_run *open,
                     open[k] = open[--*count];
         }
     }
+}
+
+/* Parts, base load and unknown are the sum. */
+static inline const struct books *check_books(struct meter *m)
+{
+    const struct books *b = mains_books(meter_mains(m));
+    double parts = b->base_wh + b->unknown_wh + b->open_wh;
+    for (int i = 0; i < BOOKS_PARTS; i++)
+        parts += b->part_wh[i];
+    assert_true(fabs(parts - b->total_wh) < 1e-6 * b->total_wh);
+    return b;
+}
+
+/* The end of a test of one meter on one model. */
+static inline void end_world(struct meter *m, struct world *w, struct sum_model *model)
+{
+    meter_destroy(m);
+    world_free(w);
+    sum_model_free(model);
 }
 
 #endif

@@ -245,6 +245,16 @@ static void keeps_to_receive_maximum(void **state)
     link_destroy(l, 1000);
 }
 
+/* An item that the broker refuses for now. */
+static void publish_in_vain(struct link *l, struct link_event *e)
+{
+    link_await(l, LINK_UP, e);
+    assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
+    link_await(l, LINK_FAILED, e);
+    assert_int_equal(e->token, 5);
+    assert_false(e->permanent);
+}
+
 /* What may pass is to be sent again, not to be put aside. */
 static void quota_is_not_for_good(void **state)
 {
@@ -254,11 +264,7 @@ static void quota_is_not_for_good(void **state)
     c.port = broker_fake(&broker, "quota");
     assert_true(c.port > 0);
     struct link *l = link_open(&c);
-    link_await(l, LINK_UP, &e);
-    assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
-    link_await(l, LINK_FAILED, &e);
-    assert_int_equal(e.token, 5);
-    assert_false(e.permanent);
+    publish_in_vain(l, &e);
     assert_non_null(strstr(e.text, "quota"));
     assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
     link_await(l, LINK_ACKED, &e);
@@ -277,11 +283,7 @@ static void poison_is_given_up(void **state)
     c.port = broker_fake(&broker, "malformed");
     assert_true(c.port > 0);
     struct link *l = link_open(&c);
-    link_await(l, LINK_UP, &e);
-    assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
-    link_await(l, LINK_FAILED, &e);
-    assert_int_equal(e.token, 5);
-    assert_false(e.permanent);
+    publish_in_vain(l, &e);
     link_await(l, LINK_UP, &e);
     assert_int_equal(link_publish(l, "t", "x", 1, 1, 0, NULL, 0, 5), 0);
     link_await(l, LINK_ACKED, &e);
