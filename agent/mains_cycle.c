@@ -177,6 +177,15 @@ static void recall(const struct mains_cycle *y, int64_t from_ms, float level, fl
     }
 }
 
+/* The regression's sum, without what only two edges tell: odd, how far the length is from usual. */
+static float log_odds(struct heard inside, float before, float behind, float odd, int alike,
+                      int unlike)
+{
+    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before +
+           B_BEHIND * behind + B_LENGTH * odd + B_ALIKE * log1pf((float)alike) +
+           B_UNLIKE * log1pf((float)unlike);
+}
+
 /* Log-odds that edges j and i are a run of this level, above what is even; nearest: no other step
  * up between them may be its start. */
 static float worth(const struct mains_cycle *y, const struct mains_ring *edges, int j, int i,
@@ -191,10 +200,9 @@ static float worth(const struct mains_cycle *y, const struct mains_ring *edges, 
     if (inside.cells < 2)
         return -1;
     recall(y, from, logf(level_w), length, &alike, &unlike, &found);
-    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
-           B_BEHIND * behind.mean + B_LENGTH * odd +
-           B_ALIKE * log1pf((float)(alike < MOST_ALIKE ? alike : MOST_ALIKE)) +
-           B_UNLIKE * log1pf((float)(unlike < MOST_ALIKE ? unlike : MOST_ALIKE)) +
+    alike = alike < MOST_ALIKE ? alike : MOST_ALIKE;
+    unlike = unlike < MOST_ALIKE ? unlike : MOST_ALIKE;
+    return log_odds(inside, before.mean, behind.mean, odd, alike, unlike) +
            (nearest ? B_NEAREST : 0) + B_FOUND * fminf((float)found, FOUND_MOST) - EVEN;
 }
 
@@ -287,9 +295,8 @@ enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains
     struct heard inside = listen(y, from, now_ms), before = listen(y, from - AROUND_MS, from);
     const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000);
     recall(y, from, logf(step), length, &alike, &unlike, &found);
-    float odds = B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before.mean +
-                 B_BEHIND * USUAL_BEHIND + B_LENGTH * fmaxf(0, length - USUAL_LN_S - USUAL_ROOM) +
-                 B_ALIKE * log1pf((float)alike) + B_UNLIKE * log1pf((float)unlike);
+    const float odd = fmaxf(0, length - USUAL_LN_S - USUAL_ROOM);
+    const float odds = log_odds(inside, before.mean, USUAL_BEHIND, odd, alike, unlike);
     *confidence = 1 / (1 + expf(-odds));
     return inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
 }
