@@ -15,6 +15,7 @@
 #define QUIET_W 0.05f       /* noise of a meter whose level may stand still to the digit */
 #define STILL_FACTOR 2      /* frozen is so many times as long as usual */
 #define STILL_FADE 0.98f    /* what is usual fades with every move */
+#define NEVER_ZERO_MS 86400000 /* a sum without 0 W for so long has a base load */
 
 void edges_init(struct edges *e)
 {
@@ -22,10 +23,30 @@ void edges_init(struct edges *e)
     e->noise_w = FIRST_NOISE_W;
 }
 
-int edges_damaged(float watts)
+void edges_note(struct edges_zero *z, int64_t t_ms, float watts)
 {
-    return watts == 0.0f || (watts >= 4096.0f && fmodf(watts, 4096.0f) == 0.0f) ||
-           watts == 32767.0f || watts == 49150.0f || watts == 65535.0f;
+    const int zero = watts == 0.0f;
+    if (!z->first_ms)
+        z->first_ms = t_ms;
+    if (zero && !z->at_zero) {
+        const int64_t since = z->last_ms > z->first_ms ? z->last_ms : z->first_ms;
+        z->leaves_out = t_ms - since >= NEVER_ZERO_MS;
+        if (z->leaves_out)
+            z->from_ms = t_ms;
+    }
+    z->at_zero = zero;
+    if (zero)
+        z->last_ms = t_ms;
+    if (zero && z->leaves_out)
+        z->to_ms = t_ms;
+}
+
+int edges_left_out(const struct edges_zero *z, int64_t t_ms, float watts)
+{
+    if (watts == 0.0f)
+        return z->from_ms && t_ms >= z->from_ms && t_ms <= z->to_ms;
+    return (watts >= 4096.0f && fmodf(watts, 4096.0f) == 0.0f) || watts == 32767.0f ||
+           watts == 49150.0f || watts == 65535.0f;
 }
 
 static float tolerance(const struct edges *e)
@@ -69,7 +90,7 @@ static void watch_frozen(struct edges *e, int64_t t_ms, float watts)
 {
     float moved = fabsf(watts - e->last_w);
     if (moved == 0.0f) {
-        e->frozen = t_ms - e->same_ms >= EDGES_FROZEN_MS && e->noise_w > QUIET_W &&
+        e->frozen = watts != 0.0f && t_ms - e->same_ms >= EDGES_FROZEN_MS && e->noise_w > QUIET_W &&
                     (float)(t_ms - e->same_ms) >= STILL_FACTOR * e->still_ms;
         return;
     }
@@ -115,7 +136,7 @@ static int change(struct edges *e, int64_t t_ms, float watts, struct edge *out)
 
 int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, struct edge *out)
 {
-    if (edges_damaged(watts)) {
+    if (edges_left_out(&e->zero, t_ms, watts)) {
         e->damaged++;
         return 0;
     }

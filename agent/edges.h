@@ -21,6 +21,13 @@
 #define EDGES_FROZEN_MS 300000
 #define EDGES_LEAST_W 12.0f /* smaller steps are noise */
 
+/* When a sum was 0 W. */
+struct edges_zero {
+    int64_t first_ms, last_ms;   /* the first reading; the last one of 0 W */
+    int64_t from_ms, to_ms;      /* the last stretch of 0 W that was left out */
+    int32_t at_zero, leaves_out; /* the last reading was 0 W; it was left out */
+};
+
 struct edges {
     int64_t last_ms;   /* last reading */
     int64_t change_ms; /* first reading of the change in progress */
@@ -32,6 +39,7 @@ struct edges {
     int32_t started, changing; /* changing: readings of the change so far */
     int32_t frozen;            /* the level was frozen */
     uint32_t damaged;          /* readings left out */
+    struct edges_zero zero;
 };
 
 struct edge {
@@ -41,13 +49,17 @@ struct edge {
 
 void edges_init(struct edges *e);
 
-/* Whether a reading cannot be the power of a home: codes of meters that were damaged on the way
- * (multiples of 4096 W, 32767, 49150, 65535: REFIT, Murray et al. 2017, has them), exactly nothing.
- * Such readings are better not used at all. */
-int edges_damaged(float watts);
+/* A new reading, told before edges_left_out is asked about it. */
+void edges_note(struct edges_zero *z, int64_t t_ms, float watts);
 
-/* One reading, time not before the last. 1: *out; 0: no edge. max_gap_ms: more time than this
- * between two readings is a hole. */
+/* Whether a reading that was noted is better not used at all: codes of meters that were damaged on
+ * the way (multiples of 4096 W, 32767, 49150, 65535: REFIT, Murray et al. 2017, has them), and 0 W
+ * of a sum that was never 0 W in the day before: a home has a base load, but the feed of a machine
+ * rests at 0 W each night. */
+int edges_left_out(const struct edges_zero *z, int64_t t_ms, float watts);
+
+/* One reading that was noted, time not before the last. 1: *out; 0: no edge. max_gap_ms: more time
+ * than this between two readings is a hole. */
 int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, struct edge *out);
 
 /* Whether bytes that were read back can be one: 0 or -EBADMSG. */

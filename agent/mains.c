@@ -310,10 +310,13 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     m->last_ms = t_ms;
     m->status.watts = (double)watts;
     m->status.readings++;
-    int damaged = edges_damaged(watts);
+    const int known = primes(m, t_ms);
+    if (!known)
+        edges_note(&m->saved.edges.zero, t_ms, watts);
+    int damaged = edges_left_out(&m->saved.edges.zero, t_ms, watts);
     if (m->house && !damaged)
         mains_house_reading(m, t_ms, watts);
-    if (primes(m, t_ms)) {
+    if (known) {
         if (!damaged)
             look(m, t_ms, watts, 1);
         return 0;

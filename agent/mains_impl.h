@@ -9,7 +9,7 @@
 #include "agent/mains.h"
 #include "agent/place_house.h"
 
-#define MAINS_SAVED_MAGIC 0x326e616du /* "man2" */
+#define MAINS_SAVED_MAGIC 0x336e616du /* "man3" */
 #define MAINS_CYCLES 2                /* compressors that are looked for, at most */
 
 struct mains_saved {

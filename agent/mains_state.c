@@ -14,9 +14,19 @@ static void move(int64_t *t_ms, int64_t by)
 static void shift(struct mains_saved *s, int64_t offset_ms)
 {
     const int64_t by = s->offset_ms - offset_ms;
-    int64_t *times[] = {&s->last_ms,       &s->frame_ms,      &s->hole_ms,
-                        &s->hole_end_ms,   &s->edges.last_ms, &s->edges.change_ms,
-                        &s->edges.same_ms, &s->ring.base_ms,  &s->runs.cell_ms};
+    int64_t *times[] = {&s->last_ms,
+                        &s->frame_ms,
+                        &s->hole_ms,
+                        &s->hole_end_ms,
+                        &s->edges.last_ms,
+                        &s->edges.change_ms,
+                        &s->edges.same_ms,
+                        &s->ring.base_ms,
+                        &s->runs.cell_ms,
+                        &s->edges.zero.first_ms,
+                        &s->edges.zero.last_ms,
+                        &s->edges.zero.from_ms,
+                        &s->edges.zero.to_ms};
     s->offset_ms = offset_ms;
     if (!by)
         return;

@@ -32,6 +32,7 @@ struct place_live {
     int64_t cell_ms; /* of the newest in the window; 0: none */
     int64_t hour;    /* that cells are collected of; 0: none */
     struct place_hour kept;
+    struct edges_zero zero;
     struct place_pulses pulses;
     struct place_house house;
     int64_t version; /* of the habits that were read */
@@ -291,8 +292,9 @@ void place_live_reading(struct place_live *l, int64_t t_ms, float watts)
         l->cell_ms = sample.t_ms;
         take_cell(l, sample.t_ms, sample.mark == RESAMPLE_GAP ? NAN : sample.watts);
     }
-    if (!edges_damaged(watts) && place_pulses_push(&l->pulses, t_ms, watts, MAX_GAP_MS, &pulse) &&
-        l->hour)
+    edges_note(&l->zero, t_ms, watts);
+    if (!edges_left_out(&l->zero, t_ms, watts) &&
+        place_pulses_push(&l->pulses, t_ms, watts, MAX_GAP_MS, &pulse) && l->hour)
         keep_pulse(l, &pulse);
 }
 

@@ -37,6 +37,7 @@ static void begin(struct run *r)
 static void push(struct run *r, double watts)
 {
     assert_true(r->count < ROOM);
+    edges_note(&r->e.zero, r->t, (float)watts);
     r->count += edges_push(&r->e, r->t, (float)watts, GAP_MS, &r->found[r->count]);
 }
 
@@ -103,12 +104,12 @@ static void noise_and_drift_are_no_steps(void **state)
 static void spikes_and_codes_are_no_steps(void **state)
 {
     (void)state;
-    static const float codes[] = {4096, 8192, 12288, 32767, 32768, 49150, 65535, 0};
+    static const float codes[] = {4096, 8192, 12288, 32767, 32768, 49150, 65535};
     struct run r;
     begin(&r);
     level(&r, 250, 1, 300, 8000);
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        assert_true(edges_damaged(codes[i]));
+        assert_true(edges_left_out(&r.e.zero, r.t, codes[i]));
         for (int n = 0; n < 2; n++, r.t += 8000) /* forward-filled: twice */
             push(&r, (double)codes[i]);
         level(&r, 250, 1, 60, 8000);
@@ -117,9 +118,39 @@ static void spikes_and_codes_are_no_steps(void **state)
     r.t += 8000;
     level(&r, 250, 1, 60, 8000);
     assert_int_equal(r.count, 0);
-    assert_int_equal(r.e.damaged, 16);
-    assert_false(edges_damaged(2048));
-    assert_false(edges_damaged(4095));
+    assert_int_equal(r.e.damaged, 14);
+    assert_false(edges_left_out(&r.e.zero, r.t, 2048));
+    assert_false(edges_left_out(&r.e.zero, r.t, 4095));
+}
+
+/* A home has a base load: when its meter says 0 W after a day, the meter is at fault. */
+static void nothing_is_no_step_of_a_home(void **state)
+{
+    (void)state;
+    struct run r;
+    begin(&r);
+    level(&r, 250, 1, 86400, 8000);
+    int before = r.count;
+    level(&r, 0, 0, 3600, 8000);
+    level(&r, 250, 1, 600, 8000);
+    assert_int_equal(r.count, before);
+    assert_int_equal(r.e.damaged, 450);
+}
+
+/* The feed of a machine rests at 0 W each night. */
+static void nothing_is_a_level_of_a_feed(void **state)
+{
+    (void)state;
+    struct run r;
+    begin(&r);
+    for (int day = 0; day < 3; day++) {
+        int before = r.count;
+        level(&r, 2000, 2, 36000, 8000);
+        assert_int_equal(r.count, before + (day > 0));
+        level(&r, 0, 0, 50400, 8000);
+        assert_int_equal(r.count, before + (day > 0) + 1);
+    }
+    assert_int_equal(r.e.damaged, 0);
 }
 
 static void inrush_of_one_reading_is_skipped(void **state)
@@ -233,6 +264,7 @@ static void a_home(void **state)
     int count = 0, large = 0;
     double sum = 0, all = 0;
     while (trace_next(t, &reading) > 0) {
+        edges_note(&e.zero, reading.t_ms, reading.watts);
         if (!edges_push(&e, reading.t_ms, reading.watts, GAP_MS, &edge))
             continue;
         count++;
@@ -256,6 +288,8 @@ int main(void)
         cmocka_unit_test(small_steps_stand_out_of_little_noise),
         cmocka_unit_test(noise_and_drift_are_no_steps),
         cmocka_unit_test(spikes_and_codes_are_no_steps),
+        cmocka_unit_test(nothing_is_no_step_of_a_home),
+        cmocka_unit_test(nothing_is_a_level_of_a_feed),
         cmocka_unit_test(inrush_of_one_reading_is_skipped),
         cmocka_unit_test(ramp_is_one_step),
         cmocka_unit_test(resolution_of_ten_watts),

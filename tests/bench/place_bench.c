@@ -233,6 +233,7 @@ static size_t pulse_count;
 static int read_pulses(const char *path, int64_t *last_ms)
 {
     static struct place_pulses state;
+    static struct edges_zero zero;
     struct trace_reading r;
     struct trace *t = NULL;
     char why[256];
@@ -241,7 +242,9 @@ static int read_pulses(const char *path, int64_t *last_ms)
         if (rc < 0)
             continue;
         *last_ms = r.t_ms;
-        if (!edges_damaged(r.watts) && pulse_count < sizeof pulses / sizeof pulses[0])
+        edges_note(&zero, r.t_ms, r.watts);
+        if (!edges_left_out(&zero, r.t_ms, r.watts) &&
+            pulse_count < sizeof pulses / sizeof pulses[0])
             pulse_count +=
                 (size_t)place_pulses_push(&state, r.t_ms, r.watts, 60000, &pulses[pulse_count]);
         rc = 0;
