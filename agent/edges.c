@@ -15,6 +15,7 @@
 #define QUIET_W 0.05f       /* noise of a meter whose level may stand still to the digit */
 #define STILL_FACTOR 2      /* frozen is so many times as long as usual */
 #define STILL_FADE 0.98f    /* what is usual fades with every move */
+#define MEAN_MS 3000        /* readings so close together are one */
 #define NEVER_ZERO_MS 86400000 /* a sum without 0 W for so long has a base load */
 
 void edges_init(struct edges *e)
@@ -61,7 +62,8 @@ static void begin_level(struct edges *e, int64_t t_ms, float watts)
     e->started = 1;
     e->changing = e->frozen = 0;
     e->level_w = e->last_w = watts;
-    e->last_ms = e->same_ms = t_ms;
+    e->last_ms = e->same_ms = e->mean_ms = t_ms;
+    e->count = 0;
 }
 
 /* Share of the way that a mean with a time constant goes in dt. */
@@ -134,6 +136,27 @@ static int change(struct edges *e, int64_t t_ms, float watts, struct edge *out)
     return settle(e, (watts + e->last_w) / 2, out);
 }
 
+/* The mean in progress is complete. */
+static int take_mean(struct edges *e, struct edge *out)
+{
+    const float watts = e->sum_w / (float)e->count;
+    const int64_t dt = e->mean_ms - e->from_ms;
+    int found = 0;
+    if (e->frozen && fabsf(watts - e->last_w) > tolerance(e)) {
+        stood_still(e);
+        begin_level(e, e->last_ms, watts); /* what happened meanwhile is not known */
+    } else if (e->changing || fabsf(watts - e->level_w) > tolerance(e)) {
+        found = change(e, e->moved_ms ? e->moved_ms : e->mean_ms, watts, out);
+    } else {
+        e->level_w += pace(dt, FOLLOW_MS) * (watts - e->level_w);
+    }
+    listen(e, dt, watts);
+    watch_frozen(e, e->mean_ms, watts);
+    e->last_w = watts;
+    e->count = 0;
+    return found;
+}
+
 int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, struct edge *out)
 {
     if (edges_left_out(&e->zero, t_ms, watts)) {
@@ -144,33 +167,32 @@ int edges_push(struct edges *e, int64_t t_ms, float watts, int64_t max_gap_ms, s
         begin_level(e, t_ms, watts);
         return 0;
     }
-    int64_t dt = t_ms - e->last_ms;
+    const int64_t dt = t_ms - e->last_ms;
     if (dt <= 0) { /* repeats: the later one counts */
         e->last_w = watts;
         return 0;
     }
-    int found = 0;
-    if (e->frozen && fabsf(watts - e->last_w) > tolerance(e)) {
-        stood_still(e);
-        begin_level(e, t_ms, watts); /* what happened meanwhile is not known */
-    } else if (e->changing || fabsf(watts - e->level_w) > tolerance(e)) {
-        found = change(e, t_ms, watts, out);
-    } else {
-        e->level_w += pace(dt, FOLLOW_MS) * (watts - e->level_w);
+    if (e->count == 0) {
+        e->from_ms = e->mean_ms;
+        e->mean_ms = t_ms;
+        e->moved_ms = 0;
+        e->sum_w = 0;
     }
-    listen(e, dt, watts);
-    watch_frozen(e, t_ms, watts);
-    e->last_w = watts;
     e->last_ms = t_ms;
-    return found;
+    e->sum_w += watts;
+    e->count++;
+    if (!e->moved_ms && fabsf(watts - e->level_w) > tolerance(e))
+        e->moved_ms = t_ms;
+    return t_ms + dt - e->mean_ms < MEAN_MS ? 0 : take_mean(e, out);
 }
 
 int edges_check(const struct edges *e)
 {
     int numbers = isfinite(e->level_w) && isfinite(e->noise_w) && isfinite(e->last_w) &&
-                  isfinite(e->resolution_w) && isfinite(e->still_ms) && e->noise_w >= 0 &&
-                  e->resolution_w >= 0;
-    int flags = ((e->started | e->frozen) & ~1) || e->changing < 0 || e->changing > 100000;
+                  isfinite(e->resolution_w) && isfinite(e->still_ms) && isfinite(e->sum_w) &&
+                  e->noise_w >= 0 && e->resolution_w >= 0;
+    int flags = ((e->started | e->frozen) & ~1) || e->changing < 0 || e->changing > 100000 ||
+                e->count < 0 || e->count > 100000;
     int times = e->change_ms <= e->last_ms && e->same_ms <= e->last_ms;
     return numbers && !flags && (!e->started || times) ? 0 : -EBADMSG;
 }

@@ -7,10 +7,11 @@
  * that returns to where it came from is none (inrush, a spike of one reading); one that does not
  * settle for EDGES_SETTLE_MS is taken as it stands, and so is a ramp. The tolerance follows the
  * noise of the level (G. W. Hart, Nonintrusive appliance load monitoring, Proc. IEEE 80, 1992, has
- * the idea of steady states). Readings are irregular, 1 to 30 s apart; a hole, or a level that was
- * frozen to the last digit for EDGES_FROZEN_MS and longer than is usual of this meter, begins a
- * level without an edge. Memory is constant; the structure holds no pointers and may be copied as
- * bytes.
+ * the idea of steady states). Readings are irregular, 1 to 30 s apart; of more than one in 3 s the
+ * mean counts, since the noise of a second hides small steps and what agrees for a second is no
+ * level yet; the time stays that of the reading. A hole, or a level that was frozen to the last
+ * digit for EDGES_FROZEN_MS and longer than is usual of this meter, begins a level without an edge.
+ * Memory is constant; the structure holds no pointers and may be copied as bytes.
  */
 #ifndef AGENT_EDGES_H
 #define AGENT_EDGES_H
@@ -30,14 +31,17 @@ struct edges_zero {
 
 struct edges {
     int64_t last_ms;   /* last reading */
+    int64_t mean_ms;   /* first reading of the mean in progress, or of the last one */
+    int64_t from_ms;   /* of the one before */
+    int64_t moved_ms;  /* first reading in it that has left the level; 0: none */
     int64_t change_ms; /* first reading of the change in progress */
     int64_t same_ms;   /* since when the reading has not moved by a digit */
     float level_w, noise_w;
-    float last_w;
+    float last_w, sum_w;       /* the last mean; readings of the mean in progress */
     float resolution_w;        /* smallest step between readings that was seen lately; 0: none */
     float still_ms;            /* how long readings have stood still to the digit lately */
     int32_t started, changing; /* changing: readings of the change so far */
-    int32_t frozen;            /* the level was frozen */
+    int32_t frozen, count;     /* the level was frozen; readings in sum_w */
     uint32_t damaged;          /* readings left out */
     struct edges_zero zero;
 };

@@ -26,7 +26,10 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
                         &s->edges.zero.first_ms,
                         &s->edges.zero.last_ms,
                         &s->edges.zero.from_ms,
-                        &s->edges.zero.to_ms};
+                        &s->edges.zero.to_ms,
+                        &s->edges.mean_ms,
+                        &s->edges.moved_ms,
+                        &s->edges.from_ms};
     s->offset_ms = offset_ms;
     if (!by)
         return;

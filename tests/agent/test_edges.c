@@ -101,6 +101,27 @@ static void noise_and_drift_are_no_steps(void **state)
     assert_int_equal(r.count, before);
 }
 
+/* At 1 Hz, means of 3 s show what the noise of a second hides; their time is that of the reading.
+ */
+static void noise_of_a_second_hides_no_step(void **state)
+{
+    (void)state;
+    struct run r;
+    begin(&r);
+    level(&r, 300, 34, 600, 1000);
+    int before = r.count;
+    for (int n = 0; n < 10; n++) {
+        const int64_t on = r.t;
+        level(&r, 365, 34, 301, 1000);
+        assert_int_equal(r.count, before + 1);
+        assert_true(fabsf(r.found[before].step_w - 65) < 30);
+        assert_true(llabs(r.found[before].t_ms - on) <= 3000);
+        level(&r, 300, 34, 300, 1000);
+        before += 2;
+        assert_int_equal(r.count, before);
+    }
+}
+
 static void spikes_and_codes_are_no_steps(void **state)
 {
     (void)state;
@@ -287,6 +308,7 @@ int main(void)
         cmocka_unit_test(steps_have_time_and_size),
         cmocka_unit_test(small_steps_stand_out_of_little_noise),
         cmocka_unit_test(noise_and_drift_are_no_steps),
+        cmocka_unit_test(noise_of_a_second_hides_no_step),
         cmocka_unit_test(spikes_and_codes_are_no_steps),
         cmocka_unit_test(nothing_is_no_step_of_a_home),
         cmocka_unit_test(nothing_is_a_level_of_a_feed),

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""mixes.py BUILD --data TRACEBASE [--model M] [--part valid|test] [--seeds 11,12,13] [--loads 1,2,..8] [--plain] [--svg FILE] [--json]
+"""mixes.py BUILD --data TRACEBASE [--model M] [--part valid|test] [--seeds 11,12,13] [--loads 1,2,..8] [--plain] [--period-ms MS] [--svg FILE] [--json]
 
 How well a sum is separated, by the number of named appliances in a home: the agent's pipeline (nilm-model separate) over homes
 mixed from tracebase's days of one side of the split (nilm-model mix), judged by nilm-model score. Rules are tuned on part valid;
 part test is for the figure at the end. Printed are F1 of the starts by number of loads, a table by appliance, and why starts were
 missed or wrong: told too early or too late (the run is there), taken for another appliance, a piece of a run that is told, or
-nothing there at all. --plain: recordings added up, without base load, noise and what a meter does. --svg: the chart. --work DIR keeps the mixed homes for the next call.
+nothing there at all. --plain: recordings added up, without base load, noise and what a meter does. --period-ms: between readings
+(8000). --svg: the chart. --work DIR keeps the mixed homes for the next call.
 """
 import argparse
 import csv
@@ -96,13 +97,13 @@ def causes(said, true):
 
 
 def one(options, tool, loads, seed, work):
-    base = os.path.join(work, f"{options.part}-{'plain-' * options.plain}{options.homes}x{options.days}-{loads}-{seed}")
+    base = os.path.join(work, f"{options.part}-{'plain-' * options.plain}{'' if options.period_ms == 8000 else f'{options.period_ms}-'}{options.homes}x{options.days}-{loads}-{seed}")
     home, truth, events = base + ".csv", base + "-truth.csv", base + f"-said-{os.getpid()}.csv"
     if not os.path.exists(truth):
         rules = os.path.join(os.path.dirname(__file__), "../../inference/models/mains.rules")
         run(tool, "mix", "--rules", rules, "--data", options.data, "--out", home, "--truth", truth, "--split", "day", "--part", options.part,
             "--homes", str(options.homes), "--days", str(options.days), "--loads", str(loads), "--seed", str(seed), "--quiet",
-            *["--plain"] * options.plain)
+            "--period-ms", str(options.period_ms), *["--plain"] * options.plain)
     run(tool, "separate", "--model", options.model, "--column", "aggregate", "--out", events, home)
     judged = json.loads(run(tool, "score", "--events", events, "--truth", truth, "--data", home, "--json"))
     why = causes(read_runs(events, "end_ms"), read_runs(truth, "end_ms"))
@@ -177,6 +178,7 @@ def main():
     parser.add_argument("--homes", type=int, default=12)
     parser.add_argument("--days", type=int, default=2)
     parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--period-ms", type=int, default=8000)
     parser.add_argument("--detail", default="3", help="numbers of loads with a table of their own")
     parser.add_argument("--work")
     parser.add_argument("--svg")
