@@ -69,6 +69,7 @@ static int take_model(struct mains *m)
         mains_decode_init(&m->saved.decode, m->classes, depth);
         for (int i = 0; i < MAINS_CYCLES; i++)
             mains_cycle_init(&m->saved.cycles[i]);
+        memset(&m->saved.pulses, 0, sizeof(m->saved.pulses));
         m->saved.labels = labels;
     } else {
         m->saved.decode.depth = depth < MAINS_DEPTH ? depth : MAINS_DEPTH;
@@ -80,6 +81,7 @@ static int take_model(struct mains *m)
     m->world.edges = &m->saved.ring;
     m->world.decode = &m->saved.decode;
     m->world.cycles = m->saved.cycles;
+    m->world.pulses = &m->saved.pulses;
     m->world.tell = (struct mains_tell){m, mains_tell_run, mains_tell_load};
     m->world.watts = world_watts;
     mains_house_apply(m);
@@ -197,8 +199,10 @@ static void take_frame(struct mains *m, int usable)
     for (int c = 0; c < m->classes && usable; c++)
         if (m->world.cycle[c] >= 0)
             mains_cycle_hear(&m->saved.cycles[m->world.cycle[c]], t, p[c]);
-    if (!mains_decode_push(&m->saved.decode, m->rules, &m->saved.ring, t, step_ms(m),
-                           usable ? p : NULL, &f))
+    const int decided = mains_decode_push(&m->saved.decode, m->rules, &m->saved.ring, t, step_ms(m),
+                                          usable ? p : NULL, &f);
+    mains_pulses_decide(&m->world, t);
+    if (!decided)
         return;
     mains_runs_decide(&m->saved.runs, &m->world, &f, step_ms(m));
     book(m, f.t_ms - mains_runs_settle_ms());
@@ -275,6 +279,7 @@ static void turn_back(struct mains *m)
     mains_decode_restart(&m->saved.decode);
     edges_init(&m->saved.edges);
     m->saved.ring.count = 0;
+    memset(&m->saved.pulses, 0, sizeof(m->saved.pulses));
     m->saved.last_ms = m->saved.frame_ms = m->saved.hole_ms = m->saved.hole_end_ms = 0;
     meter_window_restart(&m->window);
     m->seen_ms = INT64_MAX;
@@ -335,6 +340,8 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     m->saved.last_ms = t_ms;
     if (use && edges_push(&m->saved.edges, t_ms, watts, m->config.max_gap_ms, &e))
         mains_ring_add(&m->saved.ring, &e);
+    if (!damaged)
+        mains_pulses_push(&m->saved.pulses, t_ms, watts, m->config.max_gap_ms);
     if (!damaged) {
         look(m, t_ms, watts, 0);
         m->hours_due |=

@@ -1,5 +1,5 @@
-/* mains_claims.c - whose the edges are that no decision claimed: a pulse's pause, a program's
- * heater, a pulse or a compressor that two steps give away, a load without a name. */
+/* mains_claims.c - runs of pulses, and whose the edges are that no decision claimed: a pulse's
+ * pause, a program's heater, a compressor that two steps give away, a load without a name. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -11,11 +11,6 @@
 #define OPEN_MS 600000      /* a load that lasts longer is told before it ends */
 #define SAME_SHARE 0.25f    /* steps up and down of a pulse differ by less */
 #define LOAD_SHARE 0.12f    /* and those of an unexplained load */
-#define BLOCK_P 0.15f       /* what the network must think of a block at least */
-#define INSIDE_P 0.5f       /* and while a program runs that may have made the steps */
-#define BLOCK_MS 600000     /* no rule has longer ones */
-#define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */
-#define BLOCK_NEAR_MS 8000  /* a little around it counts, too */
 #define OPEN_EVERY_MS 60000 /* and is looked at so often meanwhile */
 #define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
 
@@ -29,7 +24,7 @@ static int pulse_edge(struct mains_runs *r, const struct mains_world *w, int c, 
 {
     struct mains_run *run = &r->runs[c];
     float step = w->edges->edges[i].step_w;
-    if (w->rules[c]->kind != MAINS_PULSE || run->phase == MAINS_NONE ||
+    if (w->rules[c]->kind != MAINS_PULSE || w->rules[c]->brief || run->phase == MAINS_NONE ||
         !alike(fabsf(step), run->level_w, SAME_SHARE))
         return 0;
     if (step < 0 && run->phase == MAINS_ON) {
@@ -90,27 +85,6 @@ static void tell_load(const struct mains_world *w, int up, int down)
         w->tell.load(w->tell.context, &l);
 }
 
-/* The pulse that a step up and its step down are by size and length, when the network thinks so
- * much of it (*most, set to what it thinks); -1: none. */
-static int block_class(const struct mains_world *w, int up, int down, float *most)
-{
-    int best = -1;
-    float step = w->edges->edges[up].step_w;
-    int64_t from = mains_ring_time(w->edges, up), to = mains_ring_time(w->edges, down);
-    for (int c = 0; c < w->classes; c++) {
-        const struct mains_rule *rule = w->rules[c];
-        if (to - from > (int64_t)rule->block_s * 1000 || to - from < (int64_t)rule->run_s * 1000 ||
-            step < rule->step_min_w || step > rule->step_max_w || w->elsewhere >> c & 1)
-            continue;
-        float p = mains_decode_most(w->decode, c, from - BLOCK_NEAR_MS, to + BLOCK_NEAR_MS);
-        if (p > *most) {
-            *most = p;
-            best = c;
-        }
-    }
-    return best;
-}
-
 /* What was booked as unknown was a run, or belongs to one that pauses. */
 static void adopt_times(struct mains_runs *r, const struct mains_world *w, int c, int64_t from,
                         int64_t to, float step, float watts, float confidence)
@@ -137,28 +111,6 @@ static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int 
                 w->edges->edges[up].step_w, watts, confidence);
     mains_runs_claim(w->edges, up, c);
     w->edges->edges[down].claim = (int8_t)c;
-}
-
-/* Whether the step down ends a pulse of which the network thinks at least so much. */
-static int adopt_block(struct mains_runs *r, const struct mains_world *w, int down, float least)
-{
-    const struct mains_edge *e = w->edges->edges;
-    int best = -1, up = -1;
-    for (int i = down - 1; i >= 0; i--) {
-        if (mains_ring_time(w->edges, down) - mains_ring_time(w->edges, i) > BLOCK_MS)
-            break;
-        if (e[i].claim != MAINS_FREE || !alike(e[i].step_w, -e[down].step_w, SAME_SHARE))
-            continue;
-        int c = block_class(w, i, down, &least);
-        if (c >= 0) {
-            best = c;
-            up = i;
-        }
-    }
-    if (best < 0 || r->runs[best].phase == MAINS_ON)
-        return 0;
-    adopt(r, w, best, up, down, (e[up].step_w - e[down].step_w) / 2, least);
-    return 1;
 }
 
 /* The end of a compressor's run, which is told now as a whole. */
@@ -216,16 +168,6 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
     return 0;
 }
 
-/* Whether a program runs whose heater takes as much. */
-static int is_heater(const struct mains_runs *r, const struct mains_world *w, float watts)
-{
-    for (int c = 0; c < w->classes; c++)
-        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON &&
-            alike(watts, r->runs[c].peak_w, HEATER_SHARE))
-            return 1;
-    return 0;
-}
-
 static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
 {
     int64_t t = mains_ring_time(w->edges, i);
@@ -233,16 +175,51 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
     int explained = 0;
     for (int c = 0; c < w->classes && !explained; c++)
         explained = pulse_edge(r, w, c, i, t);
-    if (explained || adopt_cycle(r, w, i) ||
-        (step < 0 && !is_heater(r, w, -step) && adopt_block(r, w, i, INSIDE_P)))
+    if (explained || adopt_cycle(r, w, i))
         return;
     for (int c = 0; c < w->classes && !explained; c++)
         explained = program_edge(&r->runs[c], w->rules[c], step);
-    if (explained || step > 0 || adopt_block(r, w, i, BLOCK_P))
+    if (explained || step > 0)
         return;
     int up = find_up(w->edges, i);
     if (up >= 0)
         tell_load(w, up, i);
+}
+
+/* A pulse begins, or began before the books knew: what they called unknown was its. */
+static void begin_pulse(struct mains_runs *r, const struct mains_world *w, struct mains_pulse *x)
+{
+    const int c = x->class;
+    const int64_t end = x->start_ms + x->lasts_ms, booked = end < r->cell_ms ? end : r->cell_ms;
+    struct mains_run *run = &r->runs[c];
+    if (run->phase == MAINS_PAUSE && x->start_ms - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
+        mains_runs_close(r, w, c, x->start_ms, "off");
+    if (run->phase == MAINS_NONE) {
+        run->start_ms = x->start_ms;
+        run->step_w = x->watts;
+    }
+    run->phase = MAINS_ON;
+    run->confidence = x->confidence;
+    run->level_w = x->watts;
+    run->peak_w = fmaxf(run->peak_w, x->watts);
+    if (booked > x->start_ms)
+        run->energy_wh +=
+            books_claim(&r->books, (double)x->watts * (double)(booked - x->start_ms) / MS_PER_H);
+    x->phase = MAINS_PULSE_BEGUN;
+}
+
+void mains_runs_pulses(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
+{
+    const int64_t middle_ms = until_ms - w->period_ms / 2;
+    for (int i = 0; w->pulses && i < w->pulses->count; i++) {
+        struct mains_pulse *x = &w->pulses->of[i];
+        if (x->phase == MAINS_PULSE_DECIDED && x->start_ms < middle_ms)
+            begin_pulse(r, w, x);
+        if (x->phase == MAINS_PULSE_BEGUN && x->start_ms + x->lasts_ms < middle_ms) {
+            mains_runs_off(&r->runs[x->class], x->start_ms + x->lasts_ms);
+            x->phase = MAINS_PULSE_DONE;
+        }
+    }
 }
 
 /* Runs of known compressors whose steps are hidden. */

@@ -235,7 +235,7 @@ int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *ru
     for (int c = 0; c < d->classes; c++) {
         float e = p ? evidence(d, rules, p, c) : 0;
         d->p[d->at][c] = p ? (uint8_t)lrintf(255 * fminf(fmaxf(p[c], 0), 1)) : 0;
-        if (rules[c]->kind != MAINS_CYCLE)
+        if (rules[c]->kind != MAINS_CYCLE && !rules[c]->brief)
             step_class(d, edges, rules[c], c, t_ms, step_ms, e);
     }
     keep_most(d, t_ms);

@@ -6,8 +6,9 @@
  * evidence for on or off, and switching between two frames costs less where an edge of a fitting
  * size stands. Evidence is the logarithm of the odds, bounded, and scaled because overlapping
  * windows see the same thing; of classes that exclude each other the less likely one has it
- * reduced. Compressors are left to mains_cycle.h. Times are those of the grid samples that a frame
- * speaks of. Memory is constant; the structure holds no pointers and may be copied as bytes.
+ * reduced. Compressors are left to mains_cycle.h, kettles and their like to mains_pulse.h. Times
+ * are those of the grid samples that a frame speaks of. Memory is constant; the structure holds no
+ * pointers and may be copied as bytes.
  */
 #ifndef AGENT_MAINS_DECODE_H
 #define AGENT_MAINS_DECODE_H

@@ -83,12 +83,17 @@ static int64_t own_time(const struct mains *m, int64_t wall_ms)
 static void claim(struct mains *m, const struct place_named *n, int class)
 {
     const int8_t whose = (int8_t)(class < 0 ? MAINS_TOLD : class);
-    if (!n->count)
+    if (!n->count) {
         claim_steps(m, own_time(m, n->start_ms), own_time(m, n->end_ms), n->watts, whose);
+        mains_pulses_take(&m->saved.pulses, own_time(m, n->start_ms), own_time(m, n->end_ms),
+                          n->watts);
+    }
     for (int i = 0; i < n->count; i++) {
         const struct place_pulse *p = &n->of[i];
         claim_steps(m, own_time(m, p->start_ms), own_time(m, p->start_ms), p->watts, whose);
         claim_steps(m, own_time(m, p->end_ms), own_time(m, p->end_ms), p->watts, whose);
+        mains_pulses_take(&m->saved.pulses, own_time(m, p->start_ms), own_time(m, p->end_ms),
+                          p->watts);
     }
 }
 

@@ -9,7 +9,7 @@
 #include "agent/mains.h"
 #include "agent/place_house.h"
 
-#define MAINS_SAVED_MAGIC 0x336e616du /* "man3" */
+#define MAINS_SAVED_MAGIC 0x346e616du /* "man4" */
 #define MAINS_CYCLES 2                /* compressors that are looked for, at most */
 
 struct mains_saved {
@@ -27,6 +27,7 @@ struct mains_saved {
     struct mains_decode decode;
     struct mains_runs runs;
     struct mains_cycle cycles[MAINS_CYCLES];
+    struct mains_pulses pulses;
 };
 static_assert(sizeof(struct mains_saved) <= OUTCOME_STATE_BYTES, "state fits into an outcome");
 

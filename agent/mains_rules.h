@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#define MAINS_BRIEFS 3 /* kinds of appliances that are found by their pulses */
+
 enum mains_kind {
     MAINS_PULSE = 1, /* one heater or motor, on and off: kettle, microwave oven, iron */
     MAINS_CYCLE,     /* a compressor: weak against what else runs, again and again */
@@ -30,8 +32,7 @@ struct mains_rule {
     float evidence_s; /* results of the network within this time are one observation */
     float change;     /* cost of switching, in natural logarithms of odds */
     float no_edge;    /* more of it where no edge fits */
-    int32_t block_s;  /* a step up and its step down no further apart are a run if the network does
-                       * not object; 0: never */
+    int32_t brief;    /* 1: a kettle, 2: a microwave oven, 3: a toaster (mains_pulse.h); 0: none */
     int32_t group;    /* of one group, not 0, only one runs unless both are clear */
 };
 

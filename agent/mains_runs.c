@@ -338,6 +338,7 @@ void mains_runs_book(struct mains_runs *r, const struct mains_world *w, int64_t 
     for (; r->cell_ms + w->period_ms <= until_ms; r->cell_ms += w->period_ms) {
         int64_t end = r->cell_ms + w->period_ms;
         take_switches(r, w, end - w->period_ms / 2);
+        mains_runs_pulses(r, w, end);
         mains_runs_edges(r, w, end);
         float watts = w->watts(w->tell.context, r->cell_ms);
         if (watts >= 0)
@@ -372,6 +373,8 @@ void mains_runs_end(struct mains_runs *r, const struct mains_world *w, int64_t t
         tell(w, c, run, t_ms);
         mains_runs_close(r, w, c, t_ms, why);
     }
+    if (w->pulses)
+        mains_pulses_end(w->pulses, t_ms);
     r->queued = 0;
     r->on = r->live = 0;
     r->cell_ms = 0;

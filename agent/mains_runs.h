@@ -17,6 +17,7 @@
 #include "agent/books.h"
 #include "agent/mains_cycle.h"
 #include "agent/mains_decode.h"
+#include "agent/mains_pulse.h"
 
 #define MAINS_QUEUE 24
 #define MAINS_NO_ROOM (-2) /* one compressor too many: its class is followed like a lamp */
@@ -73,6 +74,7 @@ struct mains_world {                       /* what the runs look at */
     struct mains_ring *edges;
     const struct mains_decode *decode;
     struct mains_cycle *cycles;
+    struct mains_pulses *pulses; /* NULL: nobody looks for them */
     int8_t cycle[MAINS_CLASSES]; /* which of them is the class's; -1: none; MAINS_NO_ROOM */
     const int32_t *early_ms; /* [classes]: so much before it is found a run begins; NULL: nothing */
     uint16_t elsewhere;      /* classes whose runs a person's prototypes find, a bit each */

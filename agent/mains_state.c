@@ -37,6 +37,7 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
         move(times[i], by);
     for (int i = 0; i < MAINS_CYCLES; i++)
         mains_cycle_shift(&s->cycles[i], by);
+    mains_pulses_shift(&s->pulses, by);
     if (s->decode.most_cell)
         s->decode.most_cell += by / MAINS_MOST_MS;
     for (int i = 0; i < MAINS_DEPTH; i++)
@@ -62,7 +63,7 @@ static int load_saved(struct mains *m, const void *state, int state_bytes)
     memcpy(&s, state, sizeof(s));
     if (s.magic != MAINS_SAVED_MAGIC || s.size != sizeof(s) || anomaly_check(&s.anomaly) ||
         hours_check(&s.hours) || edges_check(&s.edges) || mains_ring_check(&s.ring) ||
-        mains_decode_check(&s.decode) || mains_runs_check(&s.runs))
+        mains_decode_check(&s.decode) || mains_runs_check(&s.runs) || mains_pulses_check(&s.pulses))
         return -EBADMSG;
     for (int i = 0; i < MAINS_CYCLES; i++)
         if (mains_cycle_check(&s.cycles[i]))
@@ -100,6 +101,11 @@ static void adopt(struct mains *m, const struct history_run *open, int64_t now_m
     run->confidence = (float)open->confidence;
     if (m->world.cycle[c] >= 0)
         return; /* its steps tell when it ends */
+    if (m->rules[c]->brief) {
+        run->phase = MAINS_PAUSE; /* its pulse is over, or comes anew */
+        run->off_ms = now_ms;
+        return;
+    }
     m->saved.runs.on = (uint16_t)(m->saved.runs.on | 1u << c);
     m->saved.decode.cost[c][0] = m->rules[c]->change;
     m->saved.decode.cost[c][1] = 0;
@@ -137,6 +143,6 @@ void mains_restore(struct mains *m, int64_t progress_ms, const struct history_ru
     }
     if (mains_is_trace(m) && progress_ms > 0)
         m->prime_ms = progress_ms;
-    else
-        m->saved.edges.started = 0; /* what happened meanwhile is not known */
+    else /* what happened meanwhile is not known */
+        m->saved.edges.started = 0, m->saved.pulses.pairs.last_ms = 0;
 }

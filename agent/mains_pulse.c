@@ -1,0 +1,291 @@
+/* mains_pulse.c - groups of pulses, and whose they are. */
+#include "agent/mains_pulse.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/mains_runs.h"
+
+#define LEAST_W 300.0f
+#define MOST_MS 900000   /* a longer pulse is none of these */
+#define GAP_MS 60000     /* between pulses of a group */
+#define HOLD_MS 600000   /* a group waits so long for a pulse that has begun */
+#define BRIEF_MS 16000   /* one or two readings: the pulse may have been higher */
+#define SAME_SHARE 0.25f /* pulses of a group differ by less */
+#define LIKE_SHARE 0.15f /* and those of one load at another time */
+#define LIKE_MS 1800000  /* at most so far away */
+#define LIKE_MOST 6
+#define NEAR_MS 8000      /* the network's results so far around a group are about it */
+#define LATE_MS 24000     /* they are there so long after it */
+#define PROGRAM_MS 300000 /* a program so far around may have made it */
+#define EDGE_MS 10000     /* its edges are so near */
+#define FEATURES 12
+
+/* Log-odds against "none of them": what the network says of kettle, microwave oven, toaster, and of
+ * the likeliest program; height in kW and its square, length of the longest pulse in minutes and
+ * its square (logarithms); logarithms of pulses, and of brief ones; pulses like it; constant. */
+static const float weights[MAINS_BRIEFS][FEATURES] = {
+    {1.02f, .14f, .17f, -.39f, 1.89f, -1.92f, .26f, -.53f, -.33f, -.94f, .14f / 2, .45f},
+    {.13f, .67f, .24f, -.21f, .92f, -8.45f, -.20f, .01f, -1.17f, .50f, -1.25f / 2, 4.11f},
+    {.05f, -.21f, .79f, -.21f, -2.05f, -5.53f, .62f, -.59f, -.63f, -1.30f, .05f / 2, 1.70f},
+};
+
+static int64_t end_of(const struct mains_pulse *p)
+{
+    return p->start_ms + p->lasts_ms;
+}
+
+/* ---- groups ---- */
+
+struct group {
+    int64_t start_ms, end_ms;
+    float watts;      /* of the highest */
+    int32_t lasts_ms; /* the longest */
+    int count, brief;
+};
+
+static struct group sum_up(const struct mains_pulses *p, uint16_t group)
+{
+    struct group g = {0};
+    for (int i = 0; i < p->count; i++) {
+        const struct mains_pulse *x = &p->of[i];
+        if (x->group != group || x->phase != MAINS_PULSE_OPEN)
+            continue;
+        if (!g.count++ || x->start_ms < g.start_ms)
+            g.start_ms = x->start_ms;
+        g.end_ms = end_of(x);
+        g.watts = fmaxf(g.watts, x->watts);
+        g.lasts_ms = x->lasts_ms > g.lasts_ms ? x->lasts_ms : g.lasts_ms;
+        g.brief += x->lasts_ms <= BRIEF_MS;
+    }
+    return g;
+}
+
+static int belongs(const struct group *g, const struct mains_pulse *x)
+{
+    const int64_t pause = x->start_ms - g->end_ms;
+    return pause >= 0 && pause <= GAP_MS &&
+           (fabsf(x->watts - g->watts) <= SAME_SHARE * fmaxf(x->watts, g->watts) ||
+            (x->watts < g->watts && x->lasts_ms <= BRIEF_MS) ||
+            (x->watts > g->watts && g->brief == g->count));
+}
+
+static void join(struct mains_pulses *p, struct mains_pulse *x)
+{
+    for (int i = p->count - 1; i >= 0; i--) {
+        if (p->of[i].phase != MAINS_PULSE_OPEN)
+            continue;
+        const struct group g = sum_up(p, p->of[i].group);
+        if (belongs(&g, x)) {
+            x->group = p->of[i].group;
+            return;
+        }
+    }
+    x->group = ++p->group;
+}
+
+void mains_pulses_push(struct mains_pulses *p, int64_t t_ms, float watts, int64_t max_gap_ms)
+{
+    struct place_pulse found;
+    if (!place_pulses_push(&p->pairs, t_ms, watts, max_gap_ms, &found) || found.watts < LEAST_W ||
+        found.end_ms - found.start_ms > MOST_MS)
+        return;
+    struct mains_pulse x = {.start_ms = found.start_ms,
+                            .lasts_ms = (int32_t)(found.end_ms - found.start_ms),
+                            .watts = found.watts,
+                            .class = -1};
+    join(p, &x);
+    if (p->count == MAINS_PULSES) {
+        int i = 0;
+        while (i + 1 < p->count && p->of[i].phase == MAINS_PULSE_BEGUN)
+            i++;
+        p->count--;
+        memmove(p->of + i, p->of + i + 1, (size_t)(p->count - i) * sizeof(p->of[0]));
+    }
+    p->of[p->count++] = x;
+}
+
+/* ---- whose a group is ---- */
+
+static float odds(float p)
+{
+    p = fminf(fmaxf(p, 0.004f), 0.996f);
+    return logf(p / (1 - p));
+}
+
+/* Pulses of that height around a group that are not in it. */
+static int count_like(const struct mains_pulses *p, const struct group *g, uint16_t group)
+{
+    int n = 0;
+    for (int i = 0; i < p->count; i++) {
+        const struct mains_pulse *x = &p->of[i];
+        n += x->group != group && end_of(x) >= g->start_ms - LIKE_MS &&
+             fabsf(x->watts - g->watts) <= LIKE_SHARE * fmaxf(x->watts, g->watts);
+    }
+    return n < LIKE_MOST ? n : LIKE_MOST;
+}
+
+/* The class of brief appliance b, or -1. */
+static int find_brief(const struct mains_world *w, int b)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->brief == b + 1)
+            return c;
+    return -1;
+}
+
+static void look_at(const struct mains_world *w, const struct group *g, uint16_t group,
+                    int64_t frame_ms, const int class[MAINS_BRIEFS], float x[FEATURES])
+{
+    const float kw = logf(g->watts / 1000), minutes = logf((float)g->lasts_ms / 60000);
+    float program = 0;
+    for (int b = 0; b < MAINS_BRIEFS; b++)
+        x[b] = odds(class[b] < 0 ? 0
+                                 : mains_decode_most(w->decode, class[b], g -> start_ms - NEAR_MS,
+                                                     g -> end_ms + NEAR_MS));
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->kind == MAINS_PROGRAM)
+            program =
+                fmaxf(program, mains_decode_most(w->decode, c, g->start_ms - PROGRAM_MS, frame_ms));
+    x[3] = odds(program);
+    x[4] = kw;
+    x[5] = kw * kw;
+    x[6] = minutes;
+    x[7] = minutes * minutes;
+    x[8] = logf((float)g->count);
+    x[9] = logf((float)(g->brief > 1 ? g->brief : 1));
+    x[10] = (float)count_like(w->pulses, g, group);
+    x[11] = 1;
+}
+
+/* The likeliest of the three, or -1: something else is likelier. */
+static int choose(const struct mains_world *w, const struct group *g, uint16_t group,
+                  int64_t frame_ms, float *confidence)
+{
+    int class[MAINS_BRIEFS], best = -1;
+    float x[FEATURES], all = 1, most = 1;
+    for (int b = 0; b < MAINS_BRIEFS; b++)
+        class[b] = find_brief(w, b);
+    look_at(w, g, group, frame_ms, class, x);
+    for (int b = 0; b < MAINS_BRIEFS; b++) {
+        float sum = 0;
+        for (int i = 0; i < FEATURES; i++)
+            sum += weights[b][i] * x[i];
+        const float share = expf(fminf(sum, 30));
+        all += share;
+        if (share > most) {
+            most = share;
+            best = class[b];
+        }
+    }
+    *confidence = most / all;
+    return best >= 0 && (w->elsewhere & ~w->silent) >> best & 1 ? -1 : best;
+}
+
+/* Free steps of that size at t_ms. */
+static void claim_edges(const struct mains_world *w, int64_t t_ms, float step_w, int class)
+{
+    for (int i = 0; i < w->edges->count; i++) {
+        struct mains_edge *e = &w->edges->edges[i];
+        if (e->claim == MAINS_FREE && llabs(mains_ring_time(w->edges, i) - t_ms) <= EDGE_MS &&
+            fabsf(e->step_w - step_w) <= SAME_SHARE * fabsf(step_w))
+            e->claim = (int8_t) class;
+    }
+}
+
+static void settle(const struct mains_world *w, uint16_t group, int class, float confidence)
+{
+    for (int i = 0; i < w->pulses->count; i++) {
+        struct mains_pulse *x = &w->pulses->of[i];
+        if (x->group != group || x->phase != MAINS_PULSE_OPEN)
+            continue;
+        x->phase = class < 0 ? MAINS_PULSE_DONE : MAINS_PULSE_DECIDED;
+        x->class = (int8_t) class;
+        x->confidence = confidence;
+        if (class >= 0) {
+            claim_edges(w, x->start_ms, x->watts, class);
+            claim_edges(w, end_of(x), -x->watts, class);
+        }
+    }
+}
+
+/* A pulse has begun that may belong to the group. */
+static int goes_on(const struct mains_pulses *p, const struct group *g, int64_t frame_ms)
+{
+    for (int i = 0; i < p->pairs.count && frame_ms - g->end_ms <= HOLD_MS; i++) {
+        const struct place_rise *r = &p->pairs.rises[i];
+        if (r->t_ms >= g->end_ms && r->t_ms - g->end_ms <= GAP_MS &&
+            fabsf(r->step_w - g->watts) <= SAME_SHARE * fmaxf(r->step_w, g->watts))
+            return 1;
+    }
+    return 0;
+}
+
+void mains_pulses_decide(const struct mains_world *w, int64_t frame_ms)
+{
+    for (int i = 0; w->pulses && i < w->pulses->count; i++) {
+        const struct mains_pulse *x = &w->pulses->of[i];
+        float confidence;
+        if (x->phase != MAINS_PULSE_OPEN)
+            continue;
+        const struct group g = sum_up(w->pulses, x->group);
+        if (frame_ms < g.end_ms + GAP_MS + LATE_MS || goes_on(w->pulses, &g, frame_ms))
+            continue;
+        const int class = choose(w, &g, x->group, frame_ms, &confidence);
+        settle(w, x->group, class, confidence);
+    }
+}
+
+void mains_pulses_take(struct mains_pulses *p, int64_t from_ms, int64_t to_ms, float watts)
+{
+    for (int i = 0; i < p->count; i++) {
+        struct mains_pulse *x = &p->of[i];
+        if (x->phase < MAINS_PULSE_BEGUN && x->start_ms >= from_ms && end_of(x) <= to_ms &&
+            (fabsf(x->watts - watts) <= SAME_SHARE * fmaxf(x->watts, watts) ||
+             (x->watts < watts && x->lasts_ms <= BRIEF_MS)))
+            x->phase = MAINS_PULSE_DONE;
+    }
+}
+
+void mains_pulses_end(struct mains_pulses *p, int64_t t_ms)
+{
+    for (int i = 0; i < p->count; i++)
+        if (p->of[i].start_ms < t_ms)
+            p->of[i].phase = MAINS_PULSE_DONE;
+}
+
+/* ---- bytes that were read back ---- */
+
+void mains_pulses_shift(struct mains_pulses *p, int64_t by_ms)
+{
+    int64_t *times[] = {&p->pairs.last_ms, &p->pairs.move_ms};
+    for (int i = 0; i < 2; i++)
+        *times[i] += *times[i] ? by_ms : 0;
+    for (int i = 0; i < p->pairs.count; i++)
+        p->pairs.rises[i].t_ms += by_ms;
+    for (int i = 0; i < p->count; i++)
+        p->of[i].start_ms += by_ms;
+}
+
+int mains_pulses_check(const struct mains_pulses *p)
+{
+    if (p->count < 0 || p->count > MAINS_PULSES || p->pairs.count < 0 ||
+        p->pairs.count > PLACE_PULSE_RISES || p->pairs.direction < -1 || p->pairs.direction > 1 ||
+        !isfinite(p->pairs.last_w) || !isfinite(p->pairs.from_w))
+        return -EBADMSG;
+    for (int i = 0; i < p->pairs.count; i++)
+        if (!isfinite(p->pairs.rises[i].step_w))
+            return -EBADMSG;
+    for (int i = 0; i < p->count; i++) {
+        const struct mains_pulse *x = &p->of[i];
+        if (!isfinite(x->watts) || !isfinite(x->confidence) || x->watts < LEAST_W ||
+            x->lasts_ms < 1 || x->lasts_ms > MOST_MS || x->class < -1 ||
+            x->class >= MAINS_CLASSES || x->phase < MAINS_PULSE_OPEN ||
+            x->phase > MAINS_PULSE_DONE ||
+            (x->class < 0 && x->phase != MAINS_PULSE_OPEN && x->phase != MAINS_PULSE_DONE))
+            return -EBADMSG;
+    }
+    return 0;
+}
