@@ -11,6 +11,7 @@
 #define OPEN_MS 600000      /* a load that lasts longer is told before it ends */
 #define SAME_SHARE 0.25f    /* steps up and down of a pulse differ by less */
 #define LOAD_SHARE 0.12f    /* and those of an unexplained load */
+#define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */
 #define OPEN_EVERY_MS 60000 /* and is looked at so often meanwhile */
 #define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
 
@@ -168,6 +169,16 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
     return 0;
 }
 
+/* Whether a program runs whose heater takes as much. */
+static int is_heater(const struct mains_runs *r, const struct mains_world *w, float watts)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON &&
+            watts >= w->rules[c]->step_min_w && alike(watts, r->runs[c].peak_w, HEATER_SHARE))
+            return 1;
+    return 0;
+}
+
 static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
 {
     int64_t t = mains_ring_time(w->edges, i);
@@ -179,7 +190,7 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
         return;
     for (int c = 0; c < w->classes && !explained; c++)
         explained = program_edge(&r->runs[c], w->rules[c], step);
-    if (explained || step > 0)
+    if (explained || step > 0 || is_heater(r, w, -step))
         return;
     int up = find_up(w->edges, i);
     if (up >= 0)

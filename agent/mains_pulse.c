@@ -142,8 +142,8 @@ static void look_at(const struct mains_world *w, const struct group *g, uint16_t
     const float kw = logf(g->watts / 1000), minutes = logf((float)g->lasts_ms / 60000);
     float program = 0;
     for (int b = 0; b < MAINS_BRIEFS; b++)
-        x[b] = odds(class[b] < 0 ? 0
-                                 : mains_decode_most(w->decode, class[b], g -> start_ms - NEAR_MS,
+        x[b] = class[b] < 0 ? 0 /* the model does not know it: it may be */
+                            : odds(mains_decode_most(w->decode, class[b], g -> start_ms - NEAR_MS,
                                                      g -> end_ms + NEAR_MS));
     for (int c = 0; c < w->classes; c++)
         if (w->rules[c]->kind == MAINS_PROGRAM)
