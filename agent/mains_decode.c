@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define MOST_EVIDENCE 3.5f /* of one observation, natural logarithm of odds */
+#define CLEAR 3.0f         /* evidence from which two of one group run at a time ... */
+#define DOUBT 1.5f         /* ... and which is less by so much: one of them */
 #define INRUSH_MS 45000    /* a motor's start has settled by then */
 #define INRUSH_SHARE 0.35f /* of the first step that stays at least ... */
 #define SPENT_SHARE 0.08f  /* ... and that goes at least */
@@ -157,8 +159,8 @@ static float evidence(const struct mains_decode *d, const struct mains_rule *con
     for (int k = 0; k < d->classes && rules[c]->group; k++)
         if (k != c && rules[k]->group == rules[c]->group)
             other = fmaxf(other, odds(p[k]));
-    if (other > mine && other > 0)
-        mine -= other;
+    if (other > mine && other > 0) /* what is clear is not an other one that was mistaken */
+        mine -= other * fminf(fmaxf((CLEAR - mine) / DOUBT, 0), 1);
     return fminf(fmaxf(mine, -MOST_EVIDENCE), MOST_EVIDENCE);
 }
 

@@ -17,7 +17,11 @@
 #define STAY_SHARE 0.6f
 #define SETTLED_MS 45000
 #define DIP_MS 64000
-#define MOST_MS 86400000 /* nobody is that far behind */
+#define DOUBT_P 0.5f /* of another one of the group: it may be that one */
+#define DOUBT_BEFORE_MS 300000
+#define DOUBT_MOST_MS 5400000 /* nobody waits longer for it to be clear */
+#define HAND_MS 600000        /* it ends so near to where the other one begins */
+#define MOST_MS 86400000      /* nobody is that far behind */
 
 void mains_runs_init(struct mains_runs *r)
 {
@@ -161,6 +165,9 @@ void mains_runs_decide(struct mains_runs *r, const struct mains_world *w,
             r->counts[c]++;
             r->sums[c] += (float)f->p[c] / 255;
         }
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->early_s)
+            mains_lead_hear(&r->lead, f->t_ms, (float)f->p[c] / 255);
 }
 
 /* ---- runs ---- */
@@ -172,18 +179,38 @@ void mains_runs_close(struct mains_runs *r, const struct mains_world *w, int c, 
     if (run->told_ms)
         w->tell.run(w->tell.context, EVENT_OFF, c, run, now_ms, reason);
     books_settle(&r->books, run->told_ms ? c : -1, run->energy_wh);
+    if (run->told_ms && w->rules[c]->early_s)
+        r->lead.done_ms = run->off_ms;
     memset(run, 0, sizeof(*run));
 }
 
-/* Tells a run that is as long and strong as it must be, and reports one that is long. */
-static void tell(const struct mains_world *w, int c, struct mains_run *run, int64_t now_ms)
+/* Whether a run that is to be told may yet turn out to be another one of its group. */
+static int doubtful(const struct mains_runs *r, const struct mains_world *w, int c, int64_t now_ms)
 {
+    if (now_ms - r->runs[c].start_ms > DOUBT_MOST_MS)
+        return 0;
+    for (int k = 0; k < w->classes; k++)
+        if (k != c && w->rules[c]->group && w->rules[k]->group == w->rules[c]->group &&
+            r->runs[k].phase == MAINS_NONE &&
+            mains_decode_most(w->decode, k, now_ms - DOUBT_BEFORE_MS, now_ms) >= DOUBT_P)
+            return 1;
+    return 0;
+}
+
+/* Tells a run that is as long and strong as it must be, and reports one that is long. */
+static void tell(struct mains_runs *r, const struct mains_world *w, int c, int64_t now_ms)
+{
+    struct mains_run *run = &r->runs[c];
     const struct mains_rule *rule = w->rules[c];
     int64_t until = run->phase == MAINS_PAUSE ? run->off_ms : now_ms;
     if (w->silent >> c & 1)
         return;
     if (!run->told_ms) {
-        if (until - run->start_ms < (int64_t)rule->run_s * 1000 || run->peak_w < rule->peak_w)
+        int64_t since = run->start_ms;
+        if (rule->early_s && run->heater_ms) /* how long it pumped before does not make it surer */
+            since = run->heater_ms - (int64_t)rule->early_s * 1000;
+        if (until - since < (int64_t)rule->run_s * 1000 || run->peak_w < rule->peak_w ||
+            doubtful(r, w, c, now_ms))
             return;
         run->told_ms = now_ms;
         run->start_ms -= w->early_ms ? w->early_ms[c] : 0;
@@ -215,6 +242,25 @@ static float others(const struct mains_runs *r, const struct mains_world *w, int
     return sum;
 }
 
+/* What was taken for another one of the group until now was this one, from when it heated. */
+static void take_over(struct mains_runs *r, const struct mains_world *w, int c)
+{
+    struct mains_run *run = &r->runs[c];
+    for (int k = 0; k < w->classes; k++) {
+        struct mains_run *was = &r->runs[k];
+        if (k == c || !w->rules[c]->group || w->rules[k]->group != w->rules[c]->group ||
+            was->phase != MAINS_PAUSE || was->told_ms || run->start_ms - was->off_ms > HAND_MS)
+            continue;
+        run->start_ms = was->heater_ms ? was->heater_ms : was->start_ms;
+        run->heater_ms = was->heater_ms;
+        run->energy_wh += was->energy_wh - was->before_wh;
+        books_settle(&r->books, -1, was->before_wh);
+        run->peak_w = was->peak_w;
+        run->floor_w = was->floor_w;
+        memset(was, 0, sizeof(*was));
+    }
+}
+
 static void switch_on(struct mains_runs *r, const struct mains_world *w,
                       const struct mains_switch *s)
 {
@@ -232,6 +278,7 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
         run->floor_w = fmaxf(0, before - others(r, w, c));
         run->step_w = s->level_w;
         run->confidence = s->confidence;
+        take_over(r, w, c);
     }
     run->level_w = s->level_w;
     if (run->level_w <= 0 && rule->kind != MAINS_PROGRAM) {
@@ -289,22 +336,41 @@ static float wants(struct mains_run *run, const struct mains_rule *rule, float l
     return fminf(excess - run->foreign_w, rule->most_w);
 }
 
-static void note(struct mains_run *run, const struct mains_rule *rule, float watts, int64_t cell_ms,
-                 int64_t period_ms)
+/* A program heats for the first time. */
+static void heats(struct mains_runs *r, const struct mains_world *w, int c)
 {
+    struct mains_run *run = &r->runs[c];
+    const struct mains_rule *rule = w->rules[c];
+    int64_t earliest = r->cell_ms - (int64_t)rule->lead_s * 1000;
+    run->heater_ms = r->cell_ms;
+    run->before_wh = run->energy_wh;
+    if (run->told_ms)
+        return;
+    double wh = 0;
+    const int64_t found_ms = rule->early_s ? mains_lead_start(&r->lead, w, &run->heater_ms,
+                                                              (int64_t)rule->gap_s * 1000, &wh)
+                                           : 0;
+    run->energy_wh += books_claim(&r->books, wh);
+    run->start_ms -= (int64_t)rule->early_s * 1000;
+    if (found_ms)
+        run->start_ms = found_ms;
+    else if (run->start_ms < earliest)
+        run->start_ms = earliest;
+}
+
+static void note(struct mains_runs *r, const struct mains_world *w, int c, float watts)
+{
+    struct mains_run *run = &r->runs[c];
+    const struct mains_rule *rule = w->rules[c];
+    const int64_t period_ms = w->period_ms;
     run->energy_wh += (double)watts * (double)period_ms / MS_PER_H;
     float both = fminf(watts, run->last_w); /* one wild sample is no peak */
     if (rule->kind != MAINS_PROGRAM)
         both = watts;
     run->peak_w = fmaxf(run->peak_w, both);
     run->last_w = watts;
-    if (rule->lead_s && !run->heater_ms && both >= rule->step_min_w) {
-        run->heater_ms = cell_ms;
-        int64_t earliest = cell_ms - (int64_t)rule->lead_s * 1000;
-        run->start_ms -= run->told_ms ? 0 : (int64_t)rule->early_s * 1000;
-        if (!run->told_ms && run->start_ms < earliest)
-            run->start_ms = earliest;
-    }
+    if (rule->lead_s && !run->heater_ms && both >= rule->step_min_w)
+        heats(r, w, c);
 }
 
 static void book_cell(struct mains_runs *r, const struct mains_world *w, float watts)
@@ -328,7 +394,7 @@ static void book_cell(struct mains_runs *r, const struct mains_world *w, float w
     }
     books_moment(&r->books, w->period_ms, watts, part, n);
     for (int i = 0; i < n; i++)
-        note(&r->runs[order[i]], w->rules[order[i]], part[i], r->cell_ms, w->period_ms);
+        note(r, w, order[i], part[i]);
 }
 
 void mains_runs_book(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
@@ -350,7 +416,7 @@ void mains_runs_book(struct mains_runs *r, const struct mains_world *w, int64_t 
             if (w->cycle[c] >= 0 && run->phase == MAINS_ON &&
                 mains_cycle_gone(&w->cycles[w->cycle[c]], end))
                 mains_runs_off(run, end);
-            tell(w, c, run, end);
+            tell(r, w, c, end);
             if (run->phase == MAINS_PAUSE && end - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
                 mains_runs_close(r, w, c, end, "off");
         }
@@ -370,7 +436,7 @@ void mains_runs_end(struct mains_runs *r, const struct mains_world *w, int64_t t
             continue;
         const char *why = run->phase == MAINS_PAUSE ? "off" : reason;
         mains_runs_off(run, t_ms);
-        tell(w, c, run, t_ms);
+        tell(r, w, c, t_ms);
         mains_runs_close(r, w, c, t_ms, why);
     }
     if (w->pulses)
@@ -382,7 +448,7 @@ void mains_runs_end(struct mains_runs *r, const struct mains_world *w, int64_t t
 
 int mains_runs_check(const struct mains_runs *r)
 {
-    if (r->queued < 0 || r->queued > MAINS_QUEUE || books_check(&r->books))
+    if (r->queued < 0 || r->queued > MAINS_QUEUE || r->lead.cell < 0 || books_check(&r->books))
         return -EBADMSG;
     for (int i = 0; i < r->queued; i++) {
         const struct mains_switch *s = &r->queue[i];
@@ -393,9 +459,10 @@ int mains_runs_check(const struct mains_runs *r)
     for (int c = 0; c < MAINS_CLASSES; c++) {
         const struct mains_run *run = &r->runs[c];
         if (run->phase < MAINS_NONE || run->phase > MAINS_PAUSE || !isfinite(run->energy_wh) ||
-            !isfinite(run->level_w) || !isfinite(run->floor_w) || !isfinite(run->foreign_w) ||
-            !isfinite(run->step_w) || !isfinite(run->peak_w) || !isfinite(run->last_w) ||
-            !isfinite(run->confidence) || !isfinite(r->sums[c]) || !isfinite(r->levels[c]))
+            !isfinite(run->before_wh) || !isfinite(run->level_w) || !isfinite(run->floor_w) ||
+            !isfinite(run->foreign_w) || !isfinite(run->step_w) || !isfinite(run->peak_w) ||
+            !isfinite(run->last_w) || !isfinite(run->confidence) || !isfinite(r->sums[c]) ||
+            !isfinite(r->levels[c]))
             return -EBADMSG;
     }
     return 0;

@@ -29,6 +29,7 @@ struct mains_run {
     int64_t heater_ms;        /* first time at the power of its heater; 0: not yet */
     int64_t told_ms;          /* of the last report; 0: not told */
     double energy_wh;
+    double before_wh; /* of it, what was booked before a program heated */
     float level_w, floor_w, foreign_w, step_w, peak_w, last_w, confidence;
     int32_t phase; /* enum mains_phase */
 };
@@ -37,6 +38,15 @@ struct mains_switch {                    /* a switching that is still to come */
     int64_t t_ms, start_ms;              /* start_ms: it began so much earlier; 0: it did not */
     float level_w, before_w, confidence; /* before_w < 0: not known */
     int8_t class, on, pad[2];
+};
+
+/* What the network thought lately of the program that pumps before it heats. */
+#define MAINS_LEAD_CELLS 128
+#define MAINS_LEAD_MS 64000
+struct mains_lead {
+    int64_t cell;    /* number of the newest, time / MAINS_LEAD_MS */
+    int64_t done_ms; /* end of its last run; 0: none */
+    uint8_t p[MAINS_LEAD_CELLS];
 };
 
 struct mains_runs {
@@ -48,6 +58,7 @@ struct mains_runs {
     float levels[MAINS_CLASSES];    /* step that it began with */
     struct mains_switch queue[MAINS_QUEUE];
     struct mains_run runs[MAINS_CLASSES];
+    struct mains_lead lead;
     struct books books;
 };
 

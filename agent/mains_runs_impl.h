@@ -25,4 +25,13 @@ void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t
  * far. 0: it is nothing of the kind. */
 int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int i, int64_t now_ms);
 
+/* mains_lead.c: what the network thinks of a program that pumps before it heats. */
+void mains_lead_hear(struct mains_lead *l, int64_t t_ms, float p);
+
+/* When a program began that heats from *heater_ms on: with a pump that has run since, or a wash in
+ * cold water before, or with earlier heatings, each less than gap_ms before the next, of which the
+ * first is then *heater_ms and *wh what they took; 0: nothing of the kind. */
+int64_t mains_lead_start(const struct mains_lead *l, const struct mains_world *w,
+                         int64_t *heater_ms, int64_t gap_ms, double *wh);
+
 #endif

@@ -40,6 +40,9 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
     mains_pulses_shift(&s->pulses, by);
     if (s->decode.most_cell)
         s->decode.most_cell += by / MAINS_MOST_MS;
+    if (s->runs.lead.cell)
+        s->runs.lead.cell += by / MAINS_LEAD_MS;
+    move(&s->runs.lead.done_ms, by);
     for (int i = 0; i < MAINS_DEPTH; i++)
         move(&s->decode.frame_ms[i], by);
     for (int i = 0; i < s->runs.queued; i++) {
