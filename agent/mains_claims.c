@@ -188,6 +188,7 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
         explained = pulse_edge(r, w, c, i, t);
     if (explained || adopt_cycle(r, w, i))
         return;
+    explained = mains_heat_step(r, w, step);
     for (int c = 0; c < w->classes && !explained; c++)
         explained = program_edge(&r->runs[c], w->rules[c], step);
     if (explained || step > 0 || is_heater(r, w, -step))

@@ -27,8 +27,9 @@ struct mains_rule {
     int32_t run_s;                /* shorter runs are none */
     int32_t gap_s;                /* shorter pauses belong to the run */
     int32_t slack_s;              /* how far an edge may be from where the network sees it */
-    int32_t lead_s;   /* the run begins at most so long before its first heater; 0: no bound */
-    int32_t early_s;  /* and so long before the network sees it: valves and a pump come first */
+    int32_t lead_s;  /* the run begins at most so long before its first heater; 0: no bound */
+    int32_t early_s; /* and so long before the network sees it: valves and a pump come first */
+    int32_t rest_s;  /* within so long it rests: what stays meanwhile is another's; 0: it may not */
     float evidence_s; /* results of the network within this time are one observation */
     float change;     /* cost of switching, in natural logarithms of odds */
     float no_edge;    /* more of it where no edge fits */

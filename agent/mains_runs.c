@@ -285,6 +285,9 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
         float now = w->watts(w->tell.context, s->t_ms + 2 * w->period_ms);
         run->level_w = fminf(fmaxf(now - before, rule->step_min_w), rule->most_w);
     }
+    if (rule->kind == MAINS_PROGRAM)
+        run->heat_w = run->heater_w = s->level_w;
+    run->rest_w = -1;
     run->phase = MAINS_ON;
 }
 
@@ -294,7 +297,7 @@ void mains_runs_off(struct mains_run *run, int64_t t_ms)
         return;
     run->phase = MAINS_PAUSE;
     run->off_ms = t_ms > run->start_ms ? t_ms : run->start_ms;
-    run->last_w = 0;
+    run->last_w = run->heat_w = 0;
 }
 
 static void take_switches(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
@@ -343,7 +346,6 @@ static void heats(struct mains_runs *r, const struct mains_world *w, int c)
     const struct mains_rule *rule = w->rules[c];
     int64_t earliest = r->cell_ms - (int64_t)rule->lead_s * 1000;
     run->heater_ms = r->cell_ms;
-    run->before_wh = run->energy_wh;
     if (run->told_ms)
         return;
     double wh = 0;
@@ -351,6 +353,7 @@ static void heats(struct mains_runs *r, const struct mains_world *w, int c)
                                                               (int64_t)rule->gap_s * 1000, &wh)
                                            : 0;
     run->energy_wh += books_claim(&r->books, wh);
+    run->before_wh = run->energy_wh;
     run->start_ms -= (int64_t)rule->early_s * 1000;
     if (found_ms)
         run->start_ms = found_ms;
@@ -371,6 +374,8 @@ static void note(struct mains_runs *r, const struct mains_world *w, int c, float
     run->last_w = watts;
     if (rule->lead_s && !run->heater_ms && both >= rule->step_min_w)
         heats(r, w, c);
+    if (rule->kind == MAINS_PROGRAM)
+        mains_heat_rest(r, w, c);
 }
 
 static void book_cell(struct mains_runs *r, const struct mains_world *w, float watts)
@@ -388,7 +393,7 @@ static void book_cell(struct mains_runs *r, const struct mains_world *w, float w
         int c = order[i];
         part[i] = wants(&r->runs[c], w->rules[c], left, w->period_ms);
         if (w->rules[c]->kind == MAINS_PROGRAM && programs > 1)
-            part[i] /= (float)programs; /* who of them cannot be told */
+            part[i] = mains_heat_share(r, w, c, part[i], programs);
         else
             left = fmaxf(0, left - part[i]);
     }
@@ -459,7 +464,8 @@ int mains_runs_check(const struct mains_runs *r)
     for (int c = 0; c < MAINS_CLASSES; c++) {
         const struct mains_run *run = &r->runs[c];
         if (run->phase < MAINS_NONE || run->phase > MAINS_PAUSE || !isfinite(run->energy_wh) ||
-            !isfinite(run->before_wh) || !isfinite(run->level_w) || !isfinite(run->floor_w) ||
+            !isfinite(run->before_wh) || !isfinite(run->heat_w) || !isfinite(run->heater_w) ||
+            !isfinite(run->rest_w) || !isfinite(run->level_w) || !isfinite(run->floor_w) ||
             !isfinite(run->foreign_w) || !isfinite(run->step_w) || !isfinite(run->peak_w) ||
             !isfinite(run->last_w) || !isfinite(run->confidence) || !isfinite(r->sums[c]) ||
             !isfinite(r->levels[c]))

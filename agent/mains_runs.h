@@ -31,6 +31,8 @@ struct mains_run {
     double energy_wh;
     double before_wh; /* of it, what was booked before a program heated */
     float level_w, floor_w, foreign_w, step_w, peak_w, last_w, confidence;
+    float heat_w, heater_w; /* what a program's heater takes now; took when it was last on */
+    float rest_w;           /* least that it took of late, beside its heater; negative: not known */
     int32_t phase; /* enum mains_phase */
 };
 

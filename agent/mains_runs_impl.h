@@ -34,4 +34,14 @@ void mains_lead_hear(struct mains_lead *l, int64_t t_ms, float p);
 int64_t mains_lead_start(const struct mains_lead *l, const struct mains_world *w,
                          int64_t *heater_ms, int64_t gap_ms, double *wh);
 
+/* mains_heat.c: an unclaimed step may be the heater of a program that runs. 1: it is. */
+int mains_heat_step(struct mains_runs *r, const struct mains_world *w, float step);
+
+/* Of what programs that run beside each other take together, what program c takes. */
+float mains_heat_share(const struct mains_runs *r, const struct mains_world *w, int c, float watts,
+                       int programs);
+
+/* After each cell: what stayed for as long as the rule says was somebody else's. */
+void mains_heat_rest(struct mains_runs *r, const struct mains_world *w, int c);
+
 #endif
