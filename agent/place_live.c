@@ -56,7 +56,9 @@ static int read_background(struct store *s, const char *meter, struct place_swit
     return 0;
 }
 
-static int read_habit(struct store *s, const char *meter, const char *appliance,
+/* One that was learned by UTC is kept by local time from now on, as the clocks stand at now_ms: it
+ * must not move with each summer time. */
+static int read_habit(struct store *s, const char *meter, const char *appliance, int64_t now_ms,
                       struct place_switch *out)
 {
     struct habit_block b;
@@ -64,6 +66,12 @@ static int read_habit(struct store *s, const char *meter, const char *appliance,
     if (rc != (int)sizeof b || b.magic != PLACE_HABIT_MAGIC || b.size != sizeof b ||
         place_switch_check(&b.habit) < 0)
         return -ENOENT;
+    if (!b.habit.local) {
+        place_switch_use_local(&b.habit, now_ms);
+        if (places_put_habit(s, meter, appliance, &b, sizeof b) < 0)
+            log_warning("meter %s: times of %s cannot be kept: %s", meter, appliance,
+                        store_error(s));
+    }
     *out = b.habit;
     return 0;
 }
@@ -138,13 +146,15 @@ static int note_hour(void *context, int64_t hour, const void *data, size_t size)
     return 0;
 }
 
-static void read_heatings(struct place_live *l)
+/* Returns the newest hour in the store; 0: none. */
+static int64_t read_heatings(struct place_live *l)
 {
     int64_t newest = 0;
     l->house.earlier_count = 0;
     if (places_list_cells(l->store, l->meter, 0, INT64_MAX, note_hour, &newest) > 0)
         places_list_cells(l->store, l->meter, newest - HEATING_HOURS, newest + 1, take_heatings,
                           &l->house);
+    return newest;
 }
 
 /* Somebody has taught; beliefs begin anew, from what the history has. */
@@ -157,7 +167,7 @@ static void read_habits(struct place_live *l)
     l->machine_count = 0;
     l->house.count = 0;
     l->house.version = (uint32_t)version + 1;
-    read_heatings(l);
+    const int64_t now_ms = read_heatings(l) * PLACE_HOUR_MS;
     l->has_background = read_background(l->store, l->meter, &l->background) == 0;
     if (places_list_habits(l->store, l->meter, note_machine, l) < 0)
         l->machine_count = 0;
@@ -168,7 +178,8 @@ static void read_habits(struct place_live *l)
         if (place_live_read_proto(l->store, l->meter, m->appliance,
                                   &l->house.protos[l->house.count]) == 0)
             l->house.count++;
-        if (!l->has_background || read_habit(l->store, l->meter, m->appliance, &m->habit) < 0) {
+        if (!l->has_background ||
+            read_habit(l->store, l->meter, m->appliance, now_ms, &m->habit) < 0) {
             l->machines[i--] = l->machines[--l->machine_count];
             continue;
         }

@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/calendar.h"
+
 #define DAY_MS 86400000
+#define DAY_MINUTES 1440
+#define SLOT_MINUTES (DAY_MINUTES / PLACE_SWITCH_SLOTS)
 #define NEAR_CELLS 6 /* medians of so many cells on both sides of the moment */
 #define FAR_CELLS 20 /* and of so many, with a gap: a slow start is through by then */
 #define FAR_GAP 10
@@ -16,7 +20,7 @@
 #define LEAST_SCALE_W 10.0f
 #define TAIL 3.0f           /* evidence falls off as a t distribution, not as a normal one */
 #define MOST_EVIDENCE 8.0f  /* of one scale, either way: two scales are not independent */
-#define KERNEL_MS 3600000.0 /* habits are that regular */
+#define KERNEL_MINUTES 60.0 /* habits are that regular */
 #define FLOOR_RATE 0.05     /* a day: what was never seen may happen */
 #define LEAN 1.5f        /* towards on and off: a start is final before its stop could confirm it */
 #define LONG_AGO (-5.0f) /* nobody is on at first */
@@ -175,12 +179,12 @@ static void learn_rate(const struct way_points *p, double days, struct place_swi
 {
     const double pi = 3.14159265358979323846;
     for (int slot = 0; slot < PLACE_SWITCH_SLOTS; slot++) {
-        double rate = FLOOR_RATE, now = (slot + 0.5) * DAY_MS / PLACE_SWITCH_SLOTS;
+        double rate = FLOOR_RATE, now = (slot + 0.5) * SLOT_MINUTES;
         for (size_t i = 0; i < p->count; i++) {
-            double away = fabs((double)(p->t_ms[i] % DAY_MS) - now);
-            away = away > DAY_MS / 2.0 ? DAY_MS - away : away;
-            away /= KERNEL_MS;
-            rate += exp(-away * away / 2) / (sqrt(2 * pi) * KERNEL_MS) * DAY_MS / days;
+            double away = fabs(calendar_minute(p->t_ms[i]) - now);
+            away = away > DAY_MINUTES / 2.0 ? DAY_MINUTES - away : away;
+            away /= KERNEL_MINUTES;
+            rate += exp(-away * away / 2) / (sqrt(2 * pi) * KERNEL_MINUTES) * DAY_MINUTES / days;
         }
         out->log_rate[slot] = (float)log(rate);
     }
@@ -201,6 +205,7 @@ int place_switch_learn(const struct place_switch_cells *c, const struct place_sw
     if (starts.count < PLACE_SWITCH_LEAST || stops.count < PLACE_SWITCH_LEAST)
         return -ENODATA;
     out->runs = (uint32_t)starts.count;
+    out->local = 1;
     learn_way(&starts, &out->start);
     learn_way(&stops, &out->stop);
     days = days > 1 ? days : 1;
@@ -215,7 +220,7 @@ int place_switch_learn(const struct place_switch_cells *c, const struct place_sw
 static float evidence(const struct place_switch_way *way, const struct place_switch_background *b,
                       int64_t t_ms, const float *change)
 {
-    float sum = way->log_rate[t_ms % DAY_MS * PLACE_SWITCH_SLOTS / DAY_MS] +
+    float sum = way->log_rate[calendar_minute(t_ms) / SLOT_MINUTES] +
                 logf((float)b->period_ms / DAY_MS) + LEAN;
     for (int k = 0; k < PLACE_SWITCH_SCALES; k++) {
         float x = squash(change[k], b->scale_w), d = (x - way->middle[k]) / way->spread[k];
@@ -266,6 +271,20 @@ void place_switch_begin_on(struct place_switch_state *state)
 
 /* --- what was read back --- */
 
+void place_switch_use_local(struct place_switch *s, int64_t t_ms)
+{
+    struct place_switch_way *ways[] = {&s->start, &s->stop};
+    const int utc = (int)(t_ms / 60000 % DAY_MINUTES);
+    const int ahead = (calendar_minute(t_ms) - utc + DAY_MINUTES) % DAY_MINUTES / SLOT_MINUTES;
+    for (int w = 0; w < 2 && !s->local; w++) {
+        float was[PLACE_SWITCH_SLOTS];
+        memcpy(was, ways[w]->log_rate, sizeof was);
+        for (int i = 0; i < PLACE_SWITCH_SLOTS; i++)
+            ways[w]->log_rate[(i + ahead) % PLACE_SWITCH_SLOTS] = was[i];
+    }
+    s->local = 1;
+}
+
 static int sane(const float *values, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -277,6 +296,8 @@ static int sane(const float *values, size_t count)
 int place_switch_check(const struct place_switch *s)
 {
     const struct place_switch_way *ways[] = {&s->start, &s->stop};
+    if (s->local > 1)
+        return -EBADMSG;
     for (int w = 0; w < 2; w++) {
         if (!sane(ways[w]->middle, PLACE_SWITCH_SCALES) ||
             !sane(ways[w]->spread, PLACE_SWITCH_SCALES) ||

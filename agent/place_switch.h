@@ -30,12 +30,12 @@ struct place_switch_background {
 
 struct place_switch_way { /* a start, or a stop */
     float middle[PLACE_SWITCH_SCALES], spread[PLACE_SWITCH_SCALES];
-    float log_rate[PLACE_SWITCH_SLOTS]; /* by time of the day (UTC), of switchings a day */
+    float log_rate[PLACE_SWITCH_SLOTS]; /* by local time of the day, of switchings a day */
 };
 
 struct place_switch {
-    uint32_t runs; /* that it was learned from */
-    uint32_t pad;
+    uint32_t runs;  /* that it was learned from */
+    uint32_t local; /* 0: log_rate is by UTC (kept by an earlier version) */
     struct place_switch_way start, stop;
 };
 
@@ -59,6 +59,9 @@ int place_switch_learn_background(const struct place_switch_cells *cells,
 int place_switch_learn(const struct place_switch_cells *cells,
                        const struct place_switch_background *background,
                        const struct place_switch_run *runs, size_t count, struct place_switch *out);
+
+/* Times of the day that were learned by UTC become local ones, as the clocks stood at t_ms. */
+void place_switch_use_local(struct place_switch *s, int64_t t_ms);
 
 /* 0 or -EBADMSG. */
 int place_switch_check(const struct place_switch *s);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/place.h"
 #include "agent/place_switch.h"
 
@@ -300,6 +301,75 @@ static void too_little_to_learn_from(void **state)
     assert_int_equal(place_switch_learn_background(&week, &background), -ENODATA);
 }
 
+#define WINTER 1767571200000LL /* 2026-01-05, Monday, 0:00 UTC */
+#define SUMMER 1783296000000LL /* 2026-07-06, Monday, 0:00 UTC */
+
+/* The time of the day (minutes) at which switchings are likeliest. */
+static int likeliest(const struct place_switch_way *way)
+{
+    int best = 0;
+    for (int i = 1; i < PLACE_SWITCH_SLOTS; i++)
+        best = way->log_rate[i] > way->log_rate[best] ? i : best;
+    return best * 1440 / PLACE_SWITCH_SLOTS;
+}
+
+/* How much likelier a start is than before, after this change at this time. */
+static float belief_at(const struct place_switch *s, const struct place_switch_background *b,
+                       int64_t t_ms)
+{
+    const float change[PLACE_SWITCH_SCALES] = {2000, 2000};
+    struct place_switch_state belief = {.at = 0};
+    int64_t when;
+    int on;
+    place_switch_step(s, b, &belief, t_ms, change, 1, &on, &when);
+    return belief.cost[1] - belief.cost[0];
+}
+
+/* A machine that starts at six starts at six in summer, too. */
+static void summer_time_moves_no_habit(void **state)
+{
+    static float watts[CELLS];
+    static struct place_switch_background background;
+    struct place_switch_run truth[2][14];
+    struct place_switch s, old;
+    char reason[256];
+    (void)state;
+    make_building(watts, truth); /* from midnight in Berlin on */
+    for (int day = 0; day < 7; day++) {
+        if (truth[0][day].start_ms) {
+            truth[0][day].start_ms += WINTER - 3600000;
+            truth[0][day].end_ms += WINTER - 3600000;
+        }
+    }
+    struct place_switch_cells week = {WINTER - 3600000, PERIOD, CELLS / 2, watts};
+    assert_int_equal(place_switch_learn_background(&week, &background), 0);
+
+    assert_int_equal(calendar_use("UTC"), 0);
+    assert_int_equal(place_switch_learn(&week, &background, truth[0], 7, &old), 0);
+    old.local = 0; /* as an earlier version kept it */
+    assert_in_range(likeliest(&old.start), 270, 330);
+    if (calendar_check("Europe/Berlin", reason, sizeof reason) < 0)
+        skip(); /* a system without zone data */
+    assert_int_equal(calendar_use("Europe/Berlin"), 0);
+    assert_int_equal(place_switch_learn(&week, &background, truth[0], 7, &s), 0);
+    assert_in_range(likeliest(&s.start), 330, 390);
+    assert_in_range(likeliest(&s.stop), 14 * 60 + 30, 15 * 60 + 30);
+    const float six = belief_at(&s, &background, WINTER + 5 * 3600000);
+    assert_true(six == belief_at(&s, &background, SUMMER + 4 * 3600000));
+    assert_true(six > belief_at(&s, &background, SUMMER + 7 * 3600000) + 1);
+
+    /* What an earlier version has learned is by local time from now on. */
+    place_switch_use_local(&old, WINTER + 9 * DAY);
+    assert_int_equal(place_switch_check(&old), 0);
+    assert_int_equal(likeliest(&old.start), likeliest(&s.start));
+    assert_int_equal(likeliest(&old.stop), likeliest(&s.stop));
+    place_switch_use_local(&old, SUMMER); /* once */
+    assert_int_equal(likeliest(&old.start), likeliest(&s.start));
+    assert_int_equal(calendar_use("UTC"), 0);
+    old.local = 2;
+    assert_int_equal(place_switch_check(&old), -EBADMSG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -311,6 +381,7 @@ int main(void)
         cmocka_unit_test(typical_hours),
         cmocka_unit_test(machines_are_found_again),
         cmocka_unit_test(too_little_to_learn_from),
+        cmocka_unit_test(summer_time_moves_no_habit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/journal.h"
 #include "agent/lib_folder.h"
 #include "agent/place_live_impl.h"
@@ -173,6 +174,38 @@ static void a_restart_in_a_run(void **state)
         place_live_reading(w.live, t, (float)watts);
     }
     expect_days(&w, 0, "feed.air_handling", 5, 6);
+    close_world(&w);
+}
+
+static void read_block(struct world *w, struct habit_block *b)
+{
+    assert_int_equal(places_get_habit(w->store, "feed", "pump", b, sizeof *b), sizeof *b);
+}
+
+/* Times of the day that an earlier version learned by UTC are local ones after the next start. */
+static void habits_of_an_earlier_version(void **state)
+{
+    struct world w = open_world(state);
+    struct habit_block was, is;
+    feed(w.live, 0, 5);
+    assert_int_equal(teach(&w, 5), 2);
+    read_block(&w, &was);
+    assert_int_equal(was.habit.local, 1);
+    was.habit.local = 0;
+    assert_int_equal(places_put_habit(w.store, "feed", "pump", &was, sizeof was), 0);
+    close_world(&w);
+    assert_int_equal(calendar_use("UTC-5:30"), 0); /* as in India */
+    w = open_world(state);
+    read_block(&w, &is);
+    assert_int_equal(is.habit.local, 1);
+    for (int i = 0; i < PLACE_SWITCH_SLOTS; i++)
+        assert_true(is.habit.start.log_rate[(i + 22) % PLACE_SWITCH_SLOTS] ==
+                    was.habit.start.log_rate[i]);
+    close_world(&w);
+    assert_int_equal(calendar_use("UTC"), 0);
+    w = open_world(state); /* once */
+    read_block(&w, &was);
+    assert_memory_equal(&was, &is, sizeof is);
     close_world(&w);
 }
 
@@ -382,8 +415,12 @@ static void hours_of_an_earlier_version(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
-    const struct CMUnitTest tests[] = {T(taught_and_found),         T(a_restart_in_a_run),
-                                       T(what_cannot_be_taught),    T(prototypes_of_a_house),
-                                       T(a_named_load_is_a_lesson), T(hours_of_an_earlier_version)};
+    const struct CMUnitTest tests[] = {T(taught_and_found),
+                                       T(a_restart_in_a_run),
+                                       T(what_cannot_be_taught),
+                                       T(prototypes_of_a_house),
+                                       T(a_named_load_is_a_lesson),
+                                       T(hours_of_an_earlier_version),
+                                       T(habits_of_an_earlier_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
