@@ -108,8 +108,8 @@ int label_apply(struct store *s, const struct label_order *o, int *runs, char *w
     int end = 0;
     *runs = 0;
     if (sscanf(o->what, "%18" SCNd64 "%n", &run, &end) == 1 && o->what[end] == '\0' && run > 0) {
-        int rc = place_store_correct(s, run, o->name, why, why_size);
-        *runs = rc == 0;
+        int rc = place_store_correct(s, run, o->name, runs, why, why_size);
+        *runs = rc == 0 ? *runs : 0;
         return rc;
     }
     return place_store_name(s, o->meter && o->meter[0] ? o->meter : NULL, o->what, o->name, runs,

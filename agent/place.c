@@ -14,6 +14,7 @@ enum { POWER = 0, DURATION = 1, SHAPE = 2, UP = 3, DOWN = 4 };
 
 #define REACH 2.5f       /* spreads within which a run belongs to a load */
 #define REACH_NAMED 2.0f /* and within which a prototype overrules the network */
+#define LEARN_NAMED 1.0f /* and within which it learns from one by itself */
 #define MERGE 1.2f       /* centres this close, in the larger spreads, are one load */
 #define MEMORY 60u       /* runs after which the oldest count less */
 #define FIRST_RUNS 4u    /* until then the spread is not known and starts wide */
@@ -101,7 +102,7 @@ struct place_load *place_find(struct place *p, const struct place_point *point, 
         if (!l->number || (named && !l->name[0]))
             continue;
         float d = distance_to(l, point);
-        if (d < nearest) {
+        if (d < nearest && (!l->name[0] || d < REACH_NAMED)) {
             nearest = d;
             best = l;
         }
@@ -113,9 +114,10 @@ struct place_load *place_find(struct place *p, const struct place_point *point, 
 
 /* A running mean, and a running mean deviation as the spread (1.25 of it is a standard deviation of
  * normal points); a point far out moves both by a bounded step. */
-static void take(struct place_load *l, const struct place_point *p, const struct place_run *run)
+static void take(struct place_load *l, const struct place_point *p, const struct place_run *run,
+                 int learn)
 {
-    for (int k = 0; k < PLACE_SIZES; k++) {
+    for (int k = 0; learn && k < PLACE_SIZES; k++) {
         if (!(p->known & 1u << k))
             continue;
         uint32_t n = l->seen[k] < MEMORY ? ++l->seen[k] : MEMORY;
@@ -222,13 +224,15 @@ static struct place_load *join(struct place *p, struct place_load *l, uint32_t *
 struct place_load *place_add(struct place *p, const struct place_point *point,
                              const struct place_run *run, uint32_t *merged)
 {
-    struct place_load *l = place_find(p, point, 0, NULL);
+    float distance;
+    struct place_load *l = place_find(p, point, 0, &distance);
     *merged = 0;
     if (!l)
         l = begin(p);
     if (!l)
         return NULL;
-    take(l, point, run);
+    /* A person's word is not changed by runs that are only somewhat like it. */
+    take(l, point, run, !l->name[0] || distance < LEARN_NAMED);
     return join(p, l, merged);
 }
 
@@ -265,7 +269,7 @@ struct place_load *place_correct(struct place *p, const struct place_point *poin
     if (!best)
         return NULL;
     snprintf(best->name, sizeof best->name, "%s", name);
-    take(best, point, run);
+    take(best, point, run, 1);
     return best;
 }
 

@@ -12,6 +12,7 @@
 
 #define MAGIC 0x31636c70u /* "plc1" */
 #define PAGE 64
+#define DAY_MS 86400000
 #define SURE 1.0f /* a prototype this close overrules a name of the network */
 
 struct block {
@@ -101,6 +102,33 @@ static int rename_all(struct store *s, const char *meter, uint32_t number, const
 
 /* --- runs as they end --- */
 
+struct same_time {
+    int64_t start_ms, end_ms;
+    int found;
+};
+
+static int is_same_time(void *context, const struct history_run *run)
+{
+    struct same_time *t = context;
+    if (run->start_ms == t->start_ms && run->end_ms == 0)
+        return 0; /* this one, as it was called while it lasted */
+    const int64_t end_ms = run->end_ms ? run->end_ms : t->end_ms;
+    const int64_t from = run->start_ms > t->start_ms ? run->start_ms : t->start_ms;
+    const int64_t to = end_ms < t->end_ms ? end_ms : t->end_ms;
+    t->found = 2 * (to - from) > t->end_ms - t->start_ms;
+    return t->found;
+}
+
+/* Whether the meter already has a run of that name at the time: what is left of its power is part
+ * of it and no second one. 1, 0 or -errno. */
+static int runs_already(struct store *s, const char *meter, const struct place_run *run,
+                        const char *name)
+{
+    struct same_time t = {run->start_ms, run->start_ms + (int64_t)(1000 * run->duration_s), 0};
+    int rc = history_list(s, run->start_ms - DAY_MS, t.end_ms, meter, name, PAGE, is_same_time, &t);
+    return rc < 0 ? rc : t.found;
+}
+
 /* Learns from a run that nobody knows; name becomes what it is called. */
 static int learn(struct store *s, const char *meter, struct block *b,
                  const struct place_point *point, const struct place_run *run, struct event *e)
@@ -141,6 +169,8 @@ int place_store_take(struct store *s, const char *meter, struct event *e)
     struct place_load *named = place_find(&b.place, &point, 1, &distance);
     if (!unknown && (!named || distance > SURE || strcmp(named->name, e->appliance) == 0))
         return 0;
+    if (named && (rc = runs_already(s, meter, &run, named->name)) != 0)
+        return rc < 0 ? rc : 0;
     if (unknown) {
         rc = learn(s, meter, &b, &point, &run, e);
         if (rc == 0 && strncmp(e->appliance, EVENT_UNKNOWN, sizeof EVENT_UNKNOWN - 1) != 0)
@@ -305,8 +335,38 @@ static void point_of(const struct history_run *h, const struct places_run *known
         memset(point, 0, sizeof *point);
 }
 
-static int correct(struct store *s, const struct history_run *h, const char *name, char *why,
-                   size_t why_size)
+struct starts {
+    int64_t ms[PAGE];
+    int count;
+};
+
+static int note_start(void *context, const struct history_run *run)
+{
+    struct starts *f = context;
+    f->ms[f->count++] = run->start_ms;
+    return f->count == PAGE;
+}
+
+/* Single runs that were named are a list as well, as a load is that was named as a whole: once
+ * there are enough, nothing was learned by that name before, and it is not the network that tells
+ * most of it. */
+static int learn_pulses(struct store *s, const char *meter, const char *name, int *runs)
+{
+    struct starts told = {.count = 0};
+    struct places_run known;
+    int own = 0;
+    if (places_get_habit(s, meter, name, NULL, 0) != -ENOENT)
+        return 0;
+    int rc = history_list(s, 0, INT64_MAX, meter, name, PAGE, note_start, &told);
+    for (int i = 0; rc >= 0 && i < told.count; i++)
+        own += places_get_run(s, meter, told.ms[i], &known) == 0;
+    if (rc < 0 || own < PLACE_HOUSE_LEAST || 2 * own < told.count)
+        return rc < 0 ? rc : 0;
+    return place_live_name(s, meter, name, name, runs);
+}
+
+static int correct(struct store *s, const struct history_run *h, const char *name, int *runs,
+                   char *why, size_t why_size)
 {
     struct places_run known;
     struct place_point point;
@@ -332,12 +392,16 @@ static int correct(struct store *s, const struct history_run *h, const char *nam
             return rc;
     }
     rc = place_live_correct(s, h->meter, h->start_ms, h->end_ms, h->appliance, name);
-    return rc < 0 ? rc : history_label(s, h->id, name);
+    if (rc == 0)
+        rc = history_label(s, h->id, name);
+    return rc < 0 ? rc : learn_pulses(s, h->meter, name, runs);
 }
 
-int place_store_correct(struct store *s, int64_t run, const char *name, char *why, size_t why_size)
+int place_store_correct(struct store *s, int64_t run, const char *name, int *runs, char *why,
+                        size_t why_size)
 {
     struct history_run h;
+    *runs = 1;
     int rc = check_name(name, why, why_size);
     if (rc < 0 || (rc = begin(s, why, why_size)) < 0)
         return rc;
@@ -347,6 +411,6 @@ int place_store_correct(struct store *s, int64_t run, const char *name, char *wh
     if (rc == 0 && h.end_ms == 0)
         rc = history_label(s, run, name); /* nothing to learn from yet */
     else if (rc == 0)
-        rc = correct(s, &h, name, why, why_size);
+        rc = correct(s, &h, name, runs, why, why_size);
     return finish(s, rc, why, why_size);
 }

@@ -29,8 +29,11 @@ int place_store_name(struct store *s, const char *meter, const char *label, cons
                      int *runs, char *why, size_t why_size);
 
 /* A person corrects one run of the history: it is renamed, and once it is finished its like will
- * be. 0; -ENOENT: no such run; -ENOSPC: all loads of the meter have names. */
-int place_store_correct(struct store *s, int64_t run, const char *name, char *why, size_t why_size);
+ * be. Several that were named so are a lesson, as place_store_name is: *runs of the history have
+ * the name now, this one among them. 0; -ENOENT: no such run; -ENOSPC: all loads of the meter have
+ * names. */
+int place_store_correct(struct store *s, int64_t run, const char *name, int *runs, char *why,
+                        size_t why_size);
 
 /* Loads of a meter; those that are not named and do not recur are empty. -ENOENT: none. */
 int place_store_read(struct store *s, const char *meter, struct place *out);

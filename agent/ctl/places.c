@@ -61,7 +61,7 @@ static void print_load(char *meter, const struct place_load *l, int first)
     place_typical(l, &t);
     if (first)
         printf("%-20s %-20s %6s %9s %10s %9s %8s  %s\n", "METER", "LOAD", "RUNS", "POWER W",
-               "DURATION", "WH", "UTC", "LAST");
+               "DURATION", "WH", "HOURS", "LAST");
     printf("%-20s %-20s %6u %9.0f %10s %9.1f %02d to %02d  %s\n", cli_plain(meter),
            cli_plain(label), l->runs, t.power_w, cli_duration(t.duration_s, duration), t.energy_wh,
            t.from_hour, t.to_hour, cli_stamp(l->last_ms, last));
@@ -192,6 +192,9 @@ static int label_here(const char *command, const char *path, const struct label_
                             command, "%s", why);
         else if (place_parse(o->what) || o->what[0] < '0' || o->what[0] > '9')
             printf("%s is %s now, also in %d runs of the history\n", o->what, o->name, runs);
+        else if (runs > 1)
+            printf("run %s is %s now, and so are %d others of the history\n", o->what, o->name,
+                   runs - 1);
         else
             printf("run %s is %s now\n", o->what, o->name);
     }

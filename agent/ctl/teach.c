@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent/ctl/cli.h"
 #include "agent/ctl/ctl.h"
@@ -30,13 +31,37 @@ static int take_field(const char **p, const char *end, const char **text, const 
     return 0;
 }
 
+/* A date without a zone is one of the clock on the wall, as `nilmctl events` shows it. */
+static int is_local(const char *text, const char *end)
+{
+    if (end - text <= 10 || (text[4] != '-' && text[2] != '/'))
+        return 0;
+    for (const char *p = text + 10; p < end; p++)
+        if (*p == 'Z' || *p == 'z' || *p == '+' || *p == '-')
+            return 0;
+    return 1;
+}
+
 static int take_time(const char **p, const char *end, int64_t *out)
 {
     const char *text, *stop;
     *out = 0;
     if (take_field(p, end, &text, &stop) < 0)
         return -EINVAL;
-    return text == stop ? 0 : trace_text_time(&text, stop, out) < 0 || text != stop ? -EINVAL : 0;
+    if (text == stop)
+        return 0;
+    const int local = is_local(text, stop);
+    if (trace_text_time(&text, stop, out) < 0 || text != stop)
+        return -EINVAL;
+    if (local) {
+        const time_t shown = (time_t)(*out / 1000);
+        struct tm tm;
+        if (!gmtime_r(&shown, &tm))
+            return -EINVAL;
+        tm.tm_isdst = -1;
+        *out = (int64_t)mktime(&tm) * 1000 + *out % 1000;
+    }
+    return *out > 0 ? 0 : -EINVAL;
 }
 
 /* appliance,start[,end]. 1: no run (a heading, a line that is none). */
@@ -53,7 +78,9 @@ static int take_line(const char *line, size_t length, struct place_live_run *run
     memcpy(run->appliance, text, n);
     if (take_time(&p, end, &run->run.start_ms) < 0 || run->run.start_ms == 0)
         return -EINVAL;
-    return p > end ? 0 : take_time(&p, end, &run->run.end_ms);
+    if (p <= end && take_time(&p, end, &run->run.end_ms) < 0)
+        return -EINVAL;
+    return run->run.end_ms == 0 || run->run.end_ms > run->run.start_ms ? 0 : -EINVAL;
 }
 
 static int read_lesson(const char *command, const char *path, struct lesson *out)
@@ -77,9 +104,11 @@ static int read_lesson(const char *command, const char *path, struct lesson *out
             break;
         int rc = take_line(line, (size_t)length, &out->runs[out->count]);
         if (rc < 0)
-            code = cli_fail(CLI_FAILED, command,
-                            "%s:%u: expected appliance,start,end (ISO 8601 or Unix time)", path,
-                            number);
+            code = cli_fail(
+                CLI_FAILED, command,
+                "%s:%u: expected appliance,start,end (ISO 8601, local unless it has a zone, or "
+                "Unix time), the end behind the start",
+                path, number);
         out->count += rc == 0;
     }
     if (code == CLI_DONE && ferror(f))
@@ -97,12 +126,16 @@ static int is_mains(const struct config *c, const char *meter)
     return 0;
 }
 
-static int teach(const char *command, const char *path, const char *meter, const struct lesson *l)
+/* file: the list, whose times are in the configuration's zone. */
+static int teach(const char *command, const char *path, const char *meter, const char *file,
+                 struct lesson *l)
 {
     struct config *c = NULL;
     struct store *store = NULL;
     char why[CLI_WHY] = "";
     int code = cli_config(command, path, &c);
+    if (code == CLI_DONE)
+        code = read_lesson(command, file, l);
     if (code == CLI_DONE)
         code = cli_store(command, c, 1, &store);
     if (code == CLI_DONE) {
@@ -137,9 +170,9 @@ int ctl_teach(int argc, char **argv)
         {0}};
     const struct cli_command command = {
         "teach", "METER FILE", 2,
-        "Learns from a list of what ran when on a meter: CSV with appliance,start,end. On a mains "
-        "meter "
-        "appliances are found by what they look like in this house from then on, under the names "
+        "Learns from a list of what ran when on a meter: CSV with appliance,start,end (2026-05-01 "
+        "18:00:00 in local time, with a zone behind it, or Unix time). On a mains meter appliances "
+        "are found by what they look like in this house from then on, under the names "
         "that the list has (take those that the agent tells them by); machines on a feed by how "
         "they switch. The days must be among the last 15 and complete: what is not in the list did "
         "not run. A week is enough.",
@@ -151,9 +184,7 @@ int ctl_teach(int argc, char **argv)
     lesson.runs = calloc(RUNS + 1, sizeof *lesson.runs);
     if (!lesson.runs)
         return cli_fail(CLI_RETRY, command.name, "out of memory");
-    code = read_lesson(command.name, words[1], &lesson);
-    if (code == CLI_DONE)
-        code = teach(command.name, path, words[0], &lesson);
+    code = teach(command.name, path, words[0], words[1], &lesson);
     free(lesson.runs);
     return code;
 }

@@ -126,10 +126,13 @@ static void named_forward_and_backward(void **state)
 static void a_run_is_corrected(void **state)
 {
     struct world w = open_world(state);
+    int runs = 0;
     for (int k = 0; k < 4; k++)
         run(&w, "shed", k, "Toaster", 800, 100); /* so the network says */
     struct names n = history(&w, "shed");
-    assert_int_equal(place_store_correct(w.store, n.id[1], "waffle iron", why, sizeof why), 0);
+    assert_int_equal(place_store_correct(w.store, n.id[1], "waffle iron", &runs, why, sizeof why),
+                     0);
+    assert_int_equal(runs, 1);
     n = history(&w, "shed");
     assert_string_equal(n.list[0], "Toaster");
     assert_string_equal(n.list[1], "waffle iron");
@@ -141,6 +144,28 @@ static void a_run_is_corrected(void **state)
     run(&w, "other", 6, "Toaster", 800, 100); /* another meter is another place */
     n = history(&w, "other");
     assert_string_equal(n.list[0], "Toaster");
+    close_world(&w);
+}
+
+/* What is left of the power while the network tells a run by that name is no second one. */
+static void leftovers_of_a_named_load(void **state)
+{
+    struct world w = open_world(state);
+    int runs = 0;
+    for (int k = 0; k < 3; k++)
+        run(&w, "home", k, EVENT_UNKNOWN, 70, 3000);
+    assert_int_equal(place_store_name(w.store, "home", "unknown-1", "TV", &runs, why, sizeof why),
+                     0);
+    run(&w, "home", 4, "TV", 75, 3400);
+    run(&w, "home", 4, EVENT_UNKNOWN, 70, 3000);
+    run(&w, "home", 5, EVENT_UNKNOWN, 70, 3000);
+    struct names n = history(&w, "home");
+    assert_int_equal(n.count, 6);
+    int tv = 0;
+    for (int i = 0; i < n.count; i++)
+        tv += strcmp(n.list[i], "TV") == 0;
+    assert_string_equal(n.list[0], "TV");
+    assert_int_equal(tv, 5);
     close_world(&w);
 }
 
@@ -162,7 +187,7 @@ static void what_cannot_be_named(void **state)
                      -ENOENT);
     assert_int_equal(place_store_name(w.store, NULL, "nobody", "x", &runs, why, sizeof why),
                      -ENOENT);
-    assert_int_equal(place_store_correct(w.store, 999, "x", why, sizeof why), -ENOENT);
+    assert_int_equal(place_store_correct(w.store, 999, "x", &runs, why, sizeof why), -ENOENT);
     assert_int_equal(place_store_name(w.store, "a", "unknown-1", "x", &runs, why, sizeof why), 0);
     assert_int_equal(runs, 3);
     close_world(&w);
@@ -247,7 +272,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, folder_setup, folder_teardown)
     const struct CMUnitTest tests[] = {T(named_forward_and_backward), T(a_run_is_corrected),
-                                       T(what_cannot_be_named), T(damaged_bytes_begin_anew),
-                                       T(signed_orders)};
+                                       T(leftovers_of_a_named_load),  T(what_cannot_be_named),
+                                       T(damaged_bytes_begin_anew),   T(signed_orders)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,6 +145,36 @@ static void a_correction_makes_a_prototype(void **state)
     assert_ptr_equal(place_correct(&p, &point, &next, l, "toaster"), l);
 }
 
+/* A corrected run in a crowd of others of all sizes stays what the person said: what is only
+ * somewhat like it neither moves nor widens it. */
+static void a_word_does_not_spread(void **state)
+{
+    static struct place p;
+    struct place_point point;
+    struct place_typical t;
+    int called = 0;
+    (void)state;
+    seed = 17;
+    place_init(&p);
+    struct place_run r = make(0, 70, 9000, 1.2);
+    assert_int_equal(place_point(&r, &point), 0);
+    const uint32_t number = place_correct(&p, &point, &r, NULL, "television")->number;
+    for (int k = 1; k < 1000; k++) {
+        r = make(k, 20 * pow(15, draw()), 600 * pow(30, draw()), 1 + draw());
+        called += add(&p, &r) == number;
+    }
+    place_typical(place_number(&p, number), &t);
+    assert_in_range(t.power_w, 63, 77);
+    assert_true(called < 100);
+    int known = 0;
+    for (int k = 0; k < 50; k++) {
+        r = make(k, 70, 9000, 1.2);
+        place_point(&r, &point);
+        known += place_find(&p, &point, 1, NULL) == place_number(&p, number);
+    }
+    assert_true(known >= 40);
+}
+
 static void memory_is_bounded(void **state)
 {
     static struct place p;
@@ -376,6 +406,7 @@ int main(void)
         cmocka_unit_test(five_loads_become_five),
         cmocka_unit_test(named_once_known_from_then_on),
         cmocka_unit_test(a_correction_makes_a_prototype),
+        cmocka_unit_test(a_word_does_not_spread),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(odd_runs_and_bytes),
         cmocka_unit_test(typical_hours),

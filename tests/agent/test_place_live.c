@@ -313,6 +313,7 @@ static void prototypes_of_a_house(void **state)
 {
     struct world w = open_world(state);
     struct place_live_taught taught;
+    int runs = 0;
     feed_house(w.live, 0, 7);
     assert_int_equal(teach_house(&w, 7, 1, &taught), 0);
     assert_int_equal(taught.appliances, 2);
@@ -329,13 +330,13 @@ static void prototypes_of_a_house(void **state)
     assert_int_equal(proto(&w, TOASTER)->right, 7);
     feed_house(w.live, 9, 10);
     const int64_t run = tell(&w, OVEN, 8, "Oven");
-    assert_int_equal(place_store_correct(w.store, run, "Toaster", why, sizeof why), 0);
+    assert_int_equal(place_store_correct(w.store, run, "Toaster", &runs, why, sizeof why), 0);
     close_world(&w);
     w = open_world(state);
     assert_int_equal(proto(&w, OVEN)->wrong, 8);
     assert_int_equal(proto(&w, TOASTER)->right, 8);
     assert_true(place_live_house(w.live)->version != version);
-    assert_int_equal(place_store_correct(w.store, run, "Oven", why, sizeof why), 0);
+    assert_int_equal(place_store_correct(w.store, run, "Oven", &runs, why, sizeof why), 0);
     close_world(&w);
     w = open_world(state);
     assert_int_equal(proto(&w, OVEN)->wrong, 7);
@@ -394,6 +395,40 @@ static void a_named_load_is_a_lesson(void **state)
     close_world(&w);
 }
 
+/* Somebody names run by run, not a load, and no list: from the second one on it is a lesson, too.
+ * The network's own names make none. */
+static void single_runs_are_a_lesson(void **state)
+{
+    struct world w = open_world(state);
+    int64_t id[2][7];
+    int runs = 0;
+    feed_house(w.live, 0, 7);
+    for (int day = 0; day < 7; day++) {
+        id[TOASTER][day] = tell(&w, TOASTER, day, "Toaster");
+        id[OVEN][day] = tell(&w, OVEN, day, day == 5 ? "Toaster" : "unknown");
+    }
+    assert_int_equal(place_store_correct(w.store, id[TOASTER][0], "Toaster", &runs, why, 512), 0);
+    assert_int_equal(place_store_correct(w.store, id[TOASTER][1], "Toaster", &runs, why, 512), 0);
+    assert_int_equal(place_store_correct(w.store, id[OVEN][0], "Oven", &runs, why, 512), 0);
+    assert_int_equal(runs, 1);
+    assert_int_equal(place_store_correct(w.store, id[OVEN][1], "Oven", &runs, why, 512), 0);
+    assert_int_equal(runs, 6);                  /* this one, and all others since */
+    assert_int_equal(called(&w, "Toaster"), 7); /* the network's, and no more */
+    assert_int_equal(called(&w, "Oven"), 7);
+    close_world(&w);
+    w = open_world(state);
+    assert_non_null(proto(&w, OVEN));
+    assert_null(proto(&w, TOASTER));
+    const int right = proto(&w, OVEN)->right;
+
+    /* What was learned is corrected from then on, and not learned anew. */
+    assert_int_equal(place_store_correct(w.store, id[OVEN][6], "Grill", &runs, why, 512), 0);
+    close_world(&w);
+    w = open_world(state);
+    assert_int_equal(proto(&w, OVEN)->right, right);
+    close_world(&w);
+}
+
 /* Hours that an earlier version kept have cells alone; damaged ones have nothing. */
 static void hours_of_an_earlier_version(void **state)
 {
@@ -420,6 +455,7 @@ int main(void)
                                        T(what_cannot_be_taught),
                                        T(prototypes_of_a_house),
                                        T(a_named_load_is_a_lesson),
+                                       T(single_runs_are_a_lesson),
                                        T(hours_of_an_earlier_version),
                                        T(habits_of_an_earlier_version)};
     return cmocka_run_group_tests(tests, NULL, NULL);
