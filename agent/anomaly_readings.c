@@ -89,6 +89,13 @@ static int judge_negative(struct anomaly *a, const struct anomaly_rules *rules, 
 
 /* ---- the same reading again and again ---- */
 
+/* What rests, with some power, and takes nothing at all now: a plug was pulled, or a strip is off.
+ */
+static int unplugged(const struct anomaly_readings *r)
+{
+    return r->still_w == 0 && (double)r->longest_off_s >= NEVER_OFF_S;
+}
+
 static double still_limit(const struct anomaly *a, const struct anomaly_rules *rules, int on)
 {
     const struct anomaly_readings *r = &a->readings;
@@ -96,6 +103,8 @@ static double still_limit(const struct anomaly *a, const struct anomaly_rules *r
     const double longest = (double)(on ? r->longest_on_s : r->longest_off_s);
     if (!on && longest > STILL_OFF_S)
         return HUGE_VAL; /* at rest this meter says the same for hours */
+    if (!on && unplugged(r))
+        return HUGE_VAL;
     if (on)
         return fmax(least, STILL_FACTOR * longest);
     /* at rest little changes; but what has never been at rest, or for seconds, is not so now */
@@ -124,7 +133,7 @@ static int stir(struct anomaly *a, int64_t t_ms, double watts, int on, struct al
         snprintf(seen, sizeof(seen), "another reading after %s",
                  anomaly_duration(seconds, text, sizeof(text)));
         n = anomaly_clear(a, ANOMALY_FROZEN, "", t_ms, seen, out);
-    } else {
+    } else if (on || !unplugged(r)) {
         learn_still(r, (double)(r->last_ms - r->still_since_ms) / 1000, on);
     }
     r->still_w = (float)watts;

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define VERSION 3u
+#define VERSION 4u
 #define SMALL_SHARE 0.15
 #define REACH_DAYS 28.0 /* how far the sample goes back */
 #define DAY_MS 86400000.0
@@ -14,7 +14,11 @@
 #define CYCLIC_SPREAD 0.6 /* of the logarithm of the period */
 #define EVEN_SPREAD 0.35  /* of the logarithm of the length */
 #define LONGER 1.3        /* by how much one run may raise the longest at once */
-#define ODD_HOUR_DAYS 14
+#define SLOW_RUNS 20
+#define SLOW_BOUND 0.1
+#define HOUR_DAYS 14
+#define HOURS_BESIDE 2
+#define DOUBLING 8 /* steps of hour_power */
 #define BLOCK 5u
 #define PERIODS 8u
 #define NINE 9u
@@ -240,11 +244,11 @@ static void new_day(struct anomaly_routine *a, int32_t day)
         a->day[0] = (struct anomaly_day){.day = d};
         a->days += a->days < ANOMALY_DAYS;
         const int weekend = (d + 4) % 7 == 0 || (d + 4) % 7 == 6; /* day 0 was a Thursday */
-        if (a->days_seen[weekend] == 60) { /* halved together: what is old counts less */
+        if (a->days_seen[weekend] == 60) { /* what was strong long ago counts less */
             a->days_seen[weekend] = 30;
-            a->days_used[weekend] /= 2;
             for (int h = 0; h < 24; h++)
-                a->hour_days[weekend][h] /= 2;
+                a->hour_power[weekend][h] -=
+                    a->hour_power[weekend][h] < DOUBLING ? a->hour_power[weekend][h] : DOUBLING;
         }
         a->days_seen[weekend]++;
     }
@@ -254,39 +258,41 @@ void anomaly_routine_count(struct anomaly_routine *a, const struct anomaly_run *
 {
     int hour, weekend, last_hour, last_weekend;
     const int32_t day = anomaly_routine_day(run->start_ms, &hour, &weekend);
-    const int32_t hours = (int32_t)(run->start_ms / 3600000);
+    const double power = fmin(255, DOUBLING * log2(fmax(run->mean_w, 1)) + 0.5);
     anomaly_routine_day(run->end_ms, &last_hour, &last_weekend);
     if (!a->days || day > a->day[0].day)
         new_day(a, day);
     struct anomaly_day *d = &a->day[0];
-    if (d->starts == 0)
-        a->days_used[weekend]++;
-    /* an hour counts once a day, with its first run */
-    if (hours > a->counted_hour && a->hour_days[weekend][hour] < 255)
-        a->hour_days[weekend][hour]++;
-    if (last_hour != hour && a->hour_days[last_weekend][last_hour] < 255)
-        a->hour_days[last_weekend][last_hour]++;
-    a->counted_hour = (int32_t)(run->end_ms / 3600000);
+    uint8_t *first = &a->hour_power[weekend][hour];
+    uint8_t *last = &a->hour_power[last_weekend][last_hour];
+    *first = power > *first ? (uint8_t)power : *first;
+    *last = power > *last ? (uint8_t)power : *last;
     d->starts = (uint16_t)(d->starts + (d->starts < UINT16_MAX));
     d->energy_wh += (float)run->energy_wh;
 }
 
-/* On how many days it ran in the hour or beside it. */
-static int hour_days(const struct anomaly_routine *a, int weekend, int hour)
+/* The strongest in the hour or beside it. */
+static uint8_t strongest(const struct anomaly_routine *a, int weekend, int hour)
 {
-    const uint8_t *h = a->hour_days[weekend];
-    return h[hour] + h[(hour + 1) % 24] + h[(hour + 23) % 24];
+    uint8_t power = 0;
+    for (int h = hour + 24 - HOURS_BESIDE; h <= hour + 24 + HOURS_BESIDE; h++)
+        if (a->hour_power[weekend][h % 24] > power)
+            power = a->hour_power[weekend][h % 24];
+    return power;
 }
 
-int anomaly_routine_odd_hour(const struct anomaly_routine *a, int64_t t_ms)
+double anomaly_routine_hour_w(const struct anomaly_routine *a, int64_t t_ms)
 {
     int hour, weekend;
     anomaly_routine_day(t_ms, &hour, &weekend);
-    if (hour_days(a, weekend, hour) != 0)
-        return 0;
-    return a->days_seen[weekend] >= ODD_HOUR_DAYS ||
-           (hour_days(a, !weekend, hour) == 0 &&
-            a->days_seen[0] + a->days_seen[1] >= ODD_HOUR_DAYS);
+    uint8_t power = strongest(a, weekend, hour);
+    if (a->days_seen[weekend] < HOUR_DAYS) {
+        if (a->days_seen[0] + a->days_seen[1] < HOUR_DAYS)
+            return HUGE_VAL;
+        const uint8_t others = strongest(a, !weekend, hour);
+        power = others > power ? others : power;
+    }
+    return power ? exp2((double)power / DOUBLING) : 0;
 }
 
 double anomaly_routine_day_wh(const struct anomaly_routine *a, int count, double *reach)
@@ -489,7 +495,10 @@ void anomaly_routine_learn(struct anomaly_routine *a, struct routine *r,
     if (!r->runs++)
         r->first_ms = run->start_ms;
     r->last_ms = run->start_ms;
-    a->slow_w += (float)(run->mean_w - (double)a->slow_w) / (a->slow_w > 0 ? 20 : 1);
+    /* a run of another program moves it no more than one that is 10 % off: no mean of programs */
+    const double slow = (double)a->slow_w, bound = slow > 0 ? SLOW_BOUND * slow : HUGE_VAL;
+    const double step = fmin(bound, fmax(-bound, run->mean_w - slow));
+    a->slow_w += (float)(step / (slow > 0 ? SLOW_RUNS : 1));
     if (a->recent <= ANOMALY_LAG || a->odd >> ANOMALY_LAG & 1)
         return;
     learn_day(a, ANOMALY_LAG, r->runs > ANOMALY_SAMPLE);

@@ -77,8 +77,9 @@ struct anomaly_routine {
     struct anomaly_span span, before;            /* the one that lasts, and the last one */
     float spans[ANOMALY_SPANS][ANOMALY_FIGURES]; /* older ones: means of logarithms; 0: none */
     uint32_t span_count, span_at;                /* learned so far; place of the next one */
-    uint8_t hour_days[2][24]; /* of weekdays, weekends: days on which it ran in that hour */
-    uint16_t days_seen[2], days_used[2];
+    uint8_t hour_power[2][24]; /* of weekdays, weekends: the strongest run of that hour, 8 to a
+                                  doubling of watts; 0: none */
+    uint16_t days_seen[2], pad[2];
     float base_w, base_day_wh;  /* at the end of learning; 0: not yet */
     float most_w, most_day_wh;  /* how far they may drift, as shares */
     float slow_w;               /* power lately */
@@ -86,8 +87,8 @@ struct anomaly_routine {
     int64_t main_start_ms;      /* of the last main run; 0: none */
     int64_t odd_since_ms;       /* of the alerts that are open; 0: none */
     uint32_t odd_runs;
-    int32_t counted_hour; /* the last one in hour_days, hours since 1970 */
-    uint32_t odd;         /* of the last runs: bit 0 the newest */
+    uint32_t odd; /* of the last runs: bit 0 the newest */
+    uint32_t pad_end;
 };
 
 /* What is usual, computed from the sample. */
@@ -156,9 +157,10 @@ int anomaly_routine_spans(const struct anomaly_routine *a, enum anomaly_figure f
  * of all days is from it. */
 double anomaly_routine_day_wh(const struct anomaly_routine *a, int count, double *reach);
 
-/* Whether it never ran at this time of day, give or take an hour: on 14 weekdays or days of
- * weekends, as the day is, or on 14 days of any kind. */
-int anomaly_routine_odd_hour(const struct anomaly_routine *a, int64_t t_ms);
+/* Power of the strongest run that ever began or ended at this time of day, give or take two hours,
+ * 0: none did; HUGE_VAL: not known yet. Known by 14 weekdays or days of weekends, as the day is, or
+ * by 14 days of any kind. */
+double anomaly_routine_hour_w(const struct anomaly_routine *a, int64_t t_ms);
 
 /* Local day number of a time, its hour and whether it is a weekend. */
 int32_t anomaly_routine_day(int64_t t_ms, int *hour, int *weekend);

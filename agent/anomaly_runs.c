@@ -5,23 +5,17 @@
 #include <string.h>
 
 #include "agent/anomaly.h"
+#include "agent/anomaly_change.h"
 
 #define HOUR_MS 3600000LL
 #define DAY_MS (24 * HOUR_MS)
-#define FAR_SHARE 0.2 /* of the usual power: one run is far off */
-#define FAR_SPREADS 5.0
-#define RUNS_KNOWN 10
-#define NINE_KNOWN 20
-#define NINE_MORE 0.05
-#define SPANS 4 /* fewer do not show how spans vary */
-#define SPAN_SPREADS 3.0
 #define SEPARATED 1.6
-#define STAY 0.6    /* of a margin, once an alert is raised: it does not come and go */
-#define CROWDED 0.6 /* more starts than on any day */
+#define STAY 0.6         /* of a margin, once an alert is raised: it does not come and go */
+#define CROWDED 0.6      /* more starts than on any day */
+#define CROWDED_RARE 2.0 /* of what people switch on when they like */
 #define WAIT_PERIODS 2.2
 #define LEFT_ON_FACTOR 3.0
 #define LEFT_ON_MORE_S 21600.0
-#define FEW 10.0
 #define LEFT_ON_LONGEST 0.5
 #define LEFT_ON_VARIED 1.0 /* of loads whose runs last minutes or hours */
 #define LEFT_ON_LONGEST_S 21600.0
@@ -36,6 +30,7 @@
 #define ABSENCE_MS (7 * DAY_MS)
 #define ODD_HOUR_MS 300000
 #define ODD_HOUR_W 50.0
+#define ODD_HOUR_FACTOR 2.0
 
 /* What scales all margins. Runs that are taken out of a sum have mistakes of their own. */
 static double factor(const struct anomaly_rules *rules, int separated)
@@ -58,10 +53,9 @@ struct judge {
     struct anomaly_routine routine;
     struct anomaly_usual usual;
     const struct anomaly_run *run;
-    double f;
+    struct anomaly_basis basis; /* points to the above */
     struct alert *alerts;
     int n, odd;
-    uint64_t runs;
 };
 
 /* One finding: raised while it is so, cleared when not. */
@@ -95,166 +89,8 @@ static double stay(struct judge *j, enum anomaly_kind kind)
     return anomaly_find(j->a, kind, j->run->appliance) ? STAY : 1;
 }
 
-/* What scales a margin. Of few runs the lowest and highest power are passed more often. */
-static double few(const struct judge *j, enum anomaly_figure f)
-{
-    return j->f * (f == ANOMALY_WATTS ? 1 + FEW / (double)(j->runs + 1) : 1);
-}
-
-/* ---- power ---- */
-
-/* The run is far from all others: 1 above, -1 below, 0 not. */
-static int far_run(const struct judge *j, uint32_t i, double margin)
-{
-    const struct anomaly_usual *u = &j->usual;
-    const double far = fmax(FAR_SPREADS * u->w_spread, FAR_SHARE * u->w) * margin;
-    const double w = (double)j->routine.last[i].mean_w;
-    return (w > fmax(u->w + far, 1.05 * u->w_high)) - (w < fmin(u->w - far, 0.95 * u->w_low));
-}
-
-/* Two of the last three runs are, on one side. */
-static int far_off(const struct judge *j)
-{
-    const double margin = few(j, ANOMALY_WATTS);
-    int above = 0, below = 0;
-    if (j->usual.blocks && !j->usual.rare)
-        return 0; /* a block tells the same an hour later, and has seen more */
-    for (uint32_t i = 0; i < 3 && i < j->routine.recent; i++) {
-        above += far_run(j, i, margin) > 0;
-        below += far_run(j, i, margin) < 0;
-    }
-    return above >= 2 ? 1 : below >= 2 ? -1 : 0;
-}
-
-/* ---- what several runs show ---- */
-
-/* A figure of the last runs and between which bounds it usually is. */
-struct change {
-    double value, low, high;
-    char of[40]; /* what the value is */
-    int is_so;
-};
-
-static int beyond(struct change *c)
-{
-    c->is_so = c->value > 0 && (c->value > c->high || c->value < c->low);
-    return c->is_so;
-}
-
-/* How far from the lowest and highest (of a run, of a block, of a span) a figure has to be. */
-static const struct {
-    double run, block, span, least;
-} margins[ANOMALY_FIGURES] = {
-    [ANOMALY_WATTS] = {.10, .12, .10, 2},
-    [ANOMALY_SECONDS] = {.30, .45, .15, 0},
-    [ANOMALY_PERIOD] = {0, .5, .15, 0},
-};
-
-/* Since the span before began: slow to tell, but the course of a day is in it, and single runs do
- * not count for much. */
-static void by_span(const struct judge *j, enum anomaly_figure f, double stays, struct change *c)
-{
-    struct anomaly_spans s;
-    const int n = anomaly_routine_spans(&j->routine, f, &s);
-    const double value = anomaly_routine_recently(&j->routine, f);
-    if (n < SPANS || !(value > 0))
-        return;
-    /* of few, the next one is farther out more often */
-    const double share = margins[f].span * (1 + 5.0 / n);
-    const double margin =
-        fmax(log(1 + share), margins[f].least > 0 ? log(1 + margins[f].least / value) : 0);
-    const double wide = SPAN_SPREADS * s.spread;
-    const double f_stay = j->f * stays;
-    struct change slow = {.value = value};
-    snprintf(slow.of, sizeof(slow.of), "mean of the last %d runs",
-             j->routine.span.runs + j->routine.before.runs);
-    slow.high = exp(fmax(s.high + margin * f_stay, s.middle + wide * f_stay));
-    slow.low = exp(fmin(s.low - margin * f_stay, s.middle - wide * f_stay));
-    if (beyond(&slow))
-        *c = slow;
-}
-
-/* Three of the last four runs are longer (shorter, stronger, weaker) than any that was learned:
- * for loads of several programs, whose middle says little. */
-static int by_runs(const struct judge *j, enum anomaly_figure f, double stays, struct change *c)
-{
-    const struct anomaly_usual *u = &j->usual;
-    const double more = 1 + margins[f].run * few(j, f) * stays;
-    struct change all = {.of = "three of four runs beyond all others"};
-    int above = 0, below = 0;
-    if (f == ANOMALY_PERIOD || !u->rare || u->count < RUNS_KNOWN || j->routine.recent < 4)
-        return 0;
-    all.low = u->run_low[f] / more;
-    all.high = u->run_high[f] * more;
-    for (uint32_t i = 0; i < 4; i++) {
-        const struct anomaly_recent *l = &j->routine.last[i];
-        const double v = (double)(f == ANOMALY_WATTS ? l->mean_w : l->seconds);
-        above += v > all.high;
-        below += v < all.low;
-        if ((above == 3 && v > all.high) || (below == 3 && v < all.low))
-            all.value = v;
-    }
-    if (beyond(&all))
-        *c = all;
-    return all.is_so;
-}
-
-/* Lengths that vary: five of the last nine are longer (shorter) than nine of ten usual ones. By
- * chance that is one of a thousand. */
-static int by_nine(const struct judge *j, double stays, struct change *c)
-{
-    const struct anomaly_usual *u = &j->usual;
-    const double more = 1 + NINE_MORE * j->f * stays;
-    struct change nine = {.value = anomaly_routine_nine(&j->routine),
-                          .low = u->s_low / more,
-                          .high = u->s_usual * more,
-                          .of = "median of 9 runs"};
-    if (u->count >= NINE_KNOWN && beyond(&nine))
-        *c = nine;
-    return nine.is_so && u->count >= NINE_KNOWN;
-}
-
-/* Between which bounds a block is usual. share: the tolerance that is configured, of `usual`; 0:
- * none. Returns 0 when blocks of this figure say nothing. */
-static int block_bounds(const struct anomaly_usual *u, enum anomaly_figure f, double share,
-                        double factor, struct change *c)
-{
-    const double usual = f == ANOMALY_WATTS ? u->w : f == ANOMALY_SECONDS ? u->s : u->period;
-    const double more = 1 + (share > 0 ? share : margins[f].block) * factor;
-    const double low = share > 0 ? usual : u->block_low[f];
-    const double high = share > 0 ? usual : u->block_high[f];
-    c->low = low / more;
-    c->high = high * more;
-    if (f == ANOMALY_WATTS) { /* as much below as above */
-        const double w = fmax((more - 1) * u->w, share > 0 ? 0 : margins[f].least * factor);
-        c->low = low - w;
-        c->high = high + w;
-    }
-    /* five runs that may be minutes or hours say nothing */
-    const int varied = f == ANOMALY_SECONDS && !u->cyclic && !u->even;
-    return share > 0 || (u->blocks && !varied);
-}
-
-/* What is odd about a figure, the quickest to tell first. */
-static void look(const struct judge *j, enum anomaly_figure f, double share, double stays,
-                 struct change *c)
-{
-    const struct anomaly_usual *u = &j->usual;
-    *c = (struct change){.of = "median of 5 runs"};
-    if (f == ANOMALY_PERIOD)
-        snprintf(c->of, sizeof(c->of), "mean of 8");
-    int judged = block_bounds(u, f, share, (share > 0 ? 1 : few(j, f)) * stays, c);
-    if (j->run->separated && f != ANOMALY_WATTS && !(share > 0))
-        judged = 0; /* in a busy hour five in a row are cut, merged or missed */
-    c->value = judged ? anomaly_routine_block(&j->routine, f, 0) : 0;
-    if (beyond(c) || share > 0 || by_runs(j, f, stays, c))
-        return;
-    if (f != ANOMALY_SECONDS || judged || j->run->separated || !by_nine(j, stays, c))
-        by_span(j, f, stays, c);
-}
-
 /* Nothing is odd: the last run is what is seen. */
-static void usual_again(struct change *c, double value)
+static void usual_again(struct anomaly_change *c, double value)
 {
     c->value = value;
     snprintf(c->of, sizeof(c->of), "the last run");
@@ -264,14 +100,14 @@ static void judge_power(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->power_percent / 100;
-    const int far = share > 0 ? 0 : far_off(j);
-    struct change c;
+    const int far = share > 0 ? 0 : anomaly_change_far_off(&j->basis);
+    struct anomaly_change c;
     char expected[128], seen[128];
-    look(j, ANOMALY_WATTS, share, stay(j, ANOMALY_POWER), &c);
+    anomaly_change_look(&j->basis, ANOMALY_WATTS, share, stay(j, ANOMALY_POWER), &c);
     if (!c.is_so)
         usual_again(&c, j->run->mean_w);
     snprintf(expected, sizeof(expected), "%.0f W to %.0f W (%" PRIu64 " runs: median %.0f W)",
-             fmax(0, c.low), c.high, j->runs, u->w);
+             fmax(0, c.low), c.high, j->basis.runs, u->w);
     snprintf(seen, sizeof(seen), "%.0f W (%s)", c.value, c.of);
     const int up = c.is_so ? c.value > c.high : far > 0;
     const struct finding f = {ANOMALY_POWER, c.is_so || far != 0, ALERT_WARNING, j->run->start_ms,
@@ -284,14 +120,14 @@ static void judge_length(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double share = j->rules->duration_percent / 100;
-    struct change ch;
+    struct anomaly_change ch;
     char expected[128], seen[128], a[32], b[32], c[32];
-    look(j, ANOMALY_SECONDS, share, stay(j, ANOMALY_DURATION), &ch);
+    anomaly_change_look(&j->basis, ANOMALY_SECONDS, share, stay(j, ANOMALY_DURATION), &ch);
     if (!ch.is_so)
         usual_again(&ch, seconds_of(j->run));
     snprintf(expected, sizeof(expected), "runs of %s to %s (%" PRIu64 " runs: median %s)",
              anomaly_duration(ch.low, a, sizeof(a)), anomaly_duration(ch.high, b, sizeof(b)),
-             j->runs, anomaly_duration(u->s, c, sizeof(c)));
+             j->basis.runs, anomaly_duration(u->s, c, sizeof(c)));
     snprintf(seen, sizeof(seen), "%s (%s)", anomaly_duration(ch.value, a, sizeof(a)), ch.of);
     const struct finding f = {ANOMALY_DURATION, ch.is_so, ALERT_WARNING,
                               j->run->start_ms, ch.value, ch.value > ch.high ? ch.high : ch.low};
@@ -305,13 +141,14 @@ static void judge_period(struct judge *j)
 {
     const struct anomaly_usual *u = &j->usual;
     const double starts = j->routine.days ? j->routine.day[0].starts : 0;
-    const double starts_most = (1 + CROWDED * j->f) * u->day_starts_most + 3;
+    const double starts_most =
+        (1 + (u->rare ? CROWDED_RARE : CROWDED) * j->basis.f) * u->day_starts_most + 3;
     const int crowded = u->day_starts_most > 0 && starts > starts_most;
-    struct change c = {0};
+    struct anomaly_change c = {0};
     char expected[128], seen[128], a[32], b[32];
     if (u->cyclic)
-        look(j, ANOMALY_PERIOD, j->rules->duration_percent / 100,
-             stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING), &c);
+        anomaly_change_look(&j->basis, ANOMALY_PERIOD, j->rules->duration_percent / 100,
+                            stay(j, ANOMALY_MISSING) * stay(j, ANOMALY_CYCLING), &c);
     snprintf(expected, sizeof(expected), "a cycle every %s to %s",
              anomaly_duration(c.low, a, sizeof(a)), anomaly_duration(c.high, b, sizeof(b)));
     if (c.value > 0)
@@ -351,7 +188,7 @@ static void expect_next(struct judge *j)
         memset(slot, 0, sizeof(*slot));
         if (j->usual.cyclic) {
             const double wait =
-                fmax(WAIT_PERIODS * j->usual.period_high, 1.5 * j->usual.period_most) * j->f;
+                fmax(WAIT_PERIODS * j->usual.period_high, 1.5 * j->usual.period_most) * j->basis.f;
             snprintf(slot->appliance, sizeof(slot->appliance), "%s", j->run->appliance);
             slot->wait_ms = (int64_t)(wait * 1000);
             slot->at_ms = j->run->start_ms + slot->wait_ms;
@@ -391,8 +228,8 @@ static void judge_drift(struct judge *j)
     const double w = (double)r->slow_w / (double)r->base_w - 1;
     const double e = r->base_day_wh > 0 && day_wh > 0 ? day_wh / (double)r->base_day_wh - 1 : 0;
     const double stays = stay(j, ANOMALY_DRIFT);
-    const double most_w = (double)r->most_w * j->f * stays;
-    const double most_e = (double)r->most_day_wh * j->f * stays;
+    const double most_w = (double)r->most_w * j->basis.f * stays;
+    const double most_e = (double)r->most_day_wh * j->basis.f * stays;
     const int power = fabs(w) > most_w && j->usual.w_spread < DRIFT_SPREAD * j->usual.w,
               energy = !power && fabs(e) > most_e;
     char expected[128], seen[128];
@@ -451,28 +288,37 @@ static void judge_main_run(struct judge *j, struct routine *r)
     j->routine.span.odd |= (uint32_t)j->odd;
     if (j->odd) /* and it has been for some runs */
         anomaly_routine_odd(&j->routine, ANOMALY_LAG);
-    else if (far_run(j, 0, j->f)) /* one that is far off says nothing yet, and teaches nothing */
+    else if (anomaly_change_far(&j->basis,
+                                0)) /* one that is far off says nothing yet, and teaches nothing */
         anomaly_routine_odd(&j->routine, 1);
-    if (!adopt(j) && !j->odd && !far_run(j, 0, j->f))
+    if (!adopt(j) && !j->odd && !anomaly_change_far(&j->basis, 0))
         anomaly_routine_learn(&j->routine, r, j->run);
 }
 
-/* Unknown loads of a sum: at an hour of weekdays (of weekends, of all days) in which there were
- * none. */
+/* Unknown loads of a sum: at a time of day at which none was half as strong. Weak ones may run at
+ * all hours, and then one of them is no news. */
 static void judge_hour(struct judge *j, struct routine *r)
 {
     const struct anomaly_run *run = j->run;
-    char expected[64], seen[64], text[32];
+    const double strongest = anomaly_routine_hour_w(&j->routine, run->start_ms);
+    char expected[64] = "no unknown load at this time of day", seen[64], text[32];
     if (j->rules->sensitivity != ANOMALY_OFF &&
         anomaly_routine_progress(r, j->rules, run->start_ms) >= 1 && run->mean_w >= ODD_HOUR_W &&
-        run->end_ms - run->start_ms >= ODD_HOUR_MS &&
-        anomaly_routine_odd_hour(&j->routine, run->start_ms)) {
-        snprintf(expected, sizeof(expected), "no unknown load at this time of day");
+        run->end_ms - run->start_ms >= ODD_HOUR_MS && run->mean_w > ODD_HOUR_FACTOR * strongest) {
+        if (strongest > 0)
+            snprintf(expected, sizeof(expected), "unknown loads of at most %.0f W about this time",
+                     strongest);
         snprintf(seen, sizeof(seen), "%.0f W for %s", run->mean_w,
                  anomaly_duration(seconds_of(run), text, sizeof(text)));
-        const struct anomaly_told told = {ANOMALY_TIME,  run->appliance, ALERT_INFO,
-                                          run->start_ms, run->end_ms,    run->mean_w,
-                                          ODD_HOUR_W,    expected,       seen};
+        const struct anomaly_told told = {ANOMALY_TIME,
+                                          run->appliance,
+                                          ALERT_INFO,
+                                          run->start_ms,
+                                          run->end_ms,
+                                          run->mean_w,
+                                          fmax(ODD_HOUR_W, strongest),
+                                          expected,
+                                          seen};
         j->n += anomaly_raise(j->a, &told, j->alerts + j->n);
     }
     if (!r->runs++)
@@ -486,16 +332,21 @@ int anomaly_finished(struct anomaly *a, const struct anomaly_rules *rules, struc
     struct judge j = {.a = a,
                       .rules = rules,
                       .run = run,
-                      .f = factor(rules, run->separated),
                       .alerts = alerts,
-                      .runs = r->runs};
+                      .basis = {.f = factor(rules, run->separated),
+                                .runs = r->runs,
+                                .separated = run->separated}};
     char seen[64], text[32];
+    j.basis.routine = &j.routine;
+    j.basis.usual = &j.usual;
     anomaly_routine_load(r, &j.routine);
     if (j.routine.days == 0) /* new, or of a version that learned otherwise: from the beginning */
-        r->runs = j.runs = 0;
+        r->runs = j.basis.runs = 0;
     if (r->runs && run->start_ms - r->last_ms > ABSENCE_MS &&
-        anomaly_routine_progress(r, rules, r->last_ms) < 1)
-        r->first_ms += run->start_ms - r->last_ms; /* an absence teaches nothing */
+        anomaly_routine_progress(r, rules, r->last_ms) < 1) { /* an absence teaches nothing */
+        r->first_ms += run->start_ms - r->last_ms;
+        r->last_ms = run->start_ms; /* and is left out once, even if this run is not learned */
+    }
     snprintf(seen, sizeof(seen), "off after %s",
              anomaly_duration(seconds_of(run), text, sizeof(text)));
     j.n += anomaly_clear(a, ANOMALY_LEFT_ON, run->appliance, run->end_ms, seen, alerts);
@@ -530,11 +381,12 @@ void anomaly_recall(const struct routine *r, const struct anomaly_rules *rules,
     const double share = rules->duration_percent / 100;
     const double far = fmin(LEFT_ON_FACTOR * u.s_high, u.s_high + LEFT_ON_MORE_S);
     /* the longest of few runs is passed more often */
-    const double beyond_most =
-        1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * (1 + FEW / (double)(r->runs + 1));
+    const double few = anomaly_change_few(r->runs);
+    const double beyond_most = 1 + (u.even ? LEFT_ON_LONGEST : LEFT_ON_VARIED) * few;
     out->left_on_s =
         share > 0 ? fmax(u.s * (1 + share), u.s + 60)
-                  : fmax(fmin(beyond_most * u.s_most, u.s_most + LEFT_ON_LONGEST_S),
+                  : fmax(fmin(beyond_most * u.s_most, fmax(u.s_most + LEFT_ON_LONGEST_S * few,
+                                                           (1 + LEFT_ON_LONGEST) * u.s_most)),
                          fmax(far * factor(rules, run->separated), u.s_most + LEFT_ON_LEAST_S));
     out->usual_s = u.s;
     out->longest_s = u.s_most;
@@ -576,18 +428,18 @@ void anomaly_limits(const struct routine *r, const struct anomaly_rules *rules, 
     struct anomaly_usual u;
     struct anomaly_bounds bounds;
     const struct anomaly_run run = {.start_ms = now_ms, .end_ms = now_ms};
-    struct change c = {0};
+    struct anomaly_change c = {0};
     *out = (struct anomaly_limits){0};
     anomaly_routine_load(r, &routine);
     anomaly_routine_usual(&routine, r, rules, now_ms, &u);
     if (!u.ready)
         return;
     const double power = rules->power_percent / 100, length = rules->duration_percent / 100;
-    if (block_bounds(&u, ANOMALY_WATTS, power, power > 0 ? 1 : factor(rules, 0), &c)) {
+    if (anomaly_change_bounds(&u, ANOMALY_WATTS, power, power > 0 ? 1 : factor(rules, 0), &c)) {
         out->low_w = fmax(0, c.low);
         out->high_w = c.high;
     }
-    if (block_bounds(&u, ANOMALY_SECONDS, length, length > 0 ? 1 : factor(rules, 0), &c)) {
+    if (anomaly_change_bounds(&u, ANOMALY_SECONDS, length, length > 0 ? 1 : factor(rules, 0), &c)) {
         out->low_s = c.low;
         out->high_s = c.high;
     }

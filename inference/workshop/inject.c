@@ -9,6 +9,7 @@
 #define HOUR_MS 3600000.0
 #define DAY_MS 86400000.0
 #define FILL_MS 10000 /* between readings made for a pause that grew */
+#define HELD 450      /* readings that show how power varies while on: an hour at 8 s */
 
 const char *const inject_names[INJECT_KINDS + 1] = {
     "none", "stuck_on", "power",  "run_time", "cycles", "drift",    "lengthen",
@@ -150,15 +151,27 @@ static int more(struct work *w, const struct run *run)
     return rc ? rc : copy(w, at + length, run->next);
 }
 
-/* It stays on: what it took in the second half of the run, over and over. */
+/* The reading before i at which the load was on. */
+static size_t held_before(const struct work *w, const struct run *run, size_t i)
+{
+    while (i > 0 && (double)w->in->r[i - 1].watts < w->f->off_w)
+        i--;
+    return i > 0 ? i - 1 : run->to - 1;
+}
+
+/* It stays on: what it took in the second half of the run, over and over; of a short run, whose
+ * few readings say too little of how power varies, what it took when it was on before, backwards.
+ */
 static int stick(struct work *w, const struct run *run)
 {
     const int64_t end = w->in->r[run->from].t_ms + (int64_t)(w->f->hours * HOUR_MS);
     const size_t half = run->from + (run->to - run->from) / 2, loop = run->to - half;
     int rc = copy(w, run->from, run->to);
-    size_t i = run->to;
-    for (; i < w->in->count && w->in->r[i].t_ms < end && !rc; i++)
-        rc = emit(w, i, w->in->r[half + (i - run->to) % loop].watts);
+    size_t i = run->to, held = run->to;
+    for (size_t n = 0; i < w->in->count && w->in->r[i].t_ms < end && !rc; i++, n++) {
+        held = n % HELD ? held_before(w, run, held) : run->to - 1;
+        rc = emit(w, i, w->in->r[loop < HELD ? held : half + n % loop].watts);
+    }
     w->truth->to_ms = i < w->in->count ? w->in->r[i].t_ms : w->truth->to_ms;
     return rc ? rc : copy(w, i, w->in->count);
 }

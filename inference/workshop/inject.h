@@ -12,7 +12,7 @@
 
 enum inject_kind {
     INJECT_NONE,     /* nothing: the undisturbed recording in one file */
-    INJECT_STUCK_ON, /* a run does not end for `hours` */
+    INJECT_STUCK_ON, /* a run does not end for `hours`; holes of the recording stay in it */
     INJECT_POWER,    /* power while on, times size */
     INJECT_RUN_TIME, /* length of each run, times size; a pause long enough makes room, others come
                         later */

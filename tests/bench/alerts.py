@@ -14,6 +14,7 @@ import argparse
 import datetime
 import glob
 import json
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ import zlib
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("NILM_BUILD") or os.path.join(ROOT, "build")
 DAY_MS, HOUR_MS = 86400000, 3600000
+TUNE_DAYS = 24  # of a device in TUNE
 KNOWN = 15  # main runs that are known before a fault comes
 TELLING = 5  # main runs that are changed, for a fault of runs to be called clear
 STEPS = 24  # cycles that are to come, for a fault of cycles to be called clear
@@ -59,40 +61,43 @@ MAIN = {"stuck on": [("stuck_on", 24)], "30 % more power": [("power", 1.3)], "do
 
 
 def date_of(path):
-    m = re.search(r"(\d{4})\.(\d\d)\.(\d\d)", path)
-    return datetime.date(int(m[1]), int(m[2]), int(m[3])).toordinal()
+    m = re.search(r"cleaned_(\d\d)\.(\d\d)\.(\d{4})", path)
+    m = re.search(r"(\d{4})\.(\d\d)\.(\d\d)", path).groups() if not m else m.groups()[::-1]
+    return datetime.date(*map(int, m)).toordinal()
 
 
-def windows(files, days):
-    """The stretch of `days` days that has the most files, and the best of those that do not touch it."""
-    found, rest = [], sorted(files, key=date_of)
-    for _ in range(2):
-        best = []
-        for f in rest:
-            inside = [g for g in rest if date_of(f) <= date_of(g) < date_of(f) + days]
-            best = inside if len(inside) > len(best) else best
-        if not best:
-            break
-        found.append(best)
-        rest = [f for f in rest if not date_of(best[0]) - days < date_of(f) < date_of(best[-1]) + 1]
-    return found
+def windows(files, days, first):
+    """The stretch of `first` days that has the most files, and what lies before and behind it, at most `days` long each;
+    first 0: only the best stretch of `days`."""
+    rest, best = sorted(files, key=date_of), []
+    for f in rest:
+        inside = [g for g in rest if date_of(f) <= date_of(g) < date_of(f) + (first or days)]
+        best = inside if len(inside) > len(best) else best
+    before = [f for f in rest if date_of(best[0]) - days <= date_of(f) < date_of(best[0])]
+    behind = [f for f in rest if date_of(best[-1]) < date_of(f) <= date_of(best[-1]) + days]
+    return [best, before, behind] if first else [best]
 
 
 def recordings(args):
     """{name: (class, files, column, days of learning, power from which it is on)} of the chosen set."""
     loads = {}
     devices = {}
-    for f in glob.glob(f"{args.traces}/complete/*/*.csv") if args.traces else []:
-        if re.search(r"\d{4}\.\d\d\.\d\d", f):
-            device = re.match(r"(.*?)_?\d{4}\.\d\d\.\d\d", os.path.basename(f))[1]
-            devices.setdefault((os.path.basename(os.path.dirname(f)), device), []).append(f)
+    whole = set()
+    for part in ("complete", "incomplete") if args.traces else ():
+        for f in glob.glob(f"{args.traces}/{part}/*/*.csv"):
+            device = re.match(r"(.*?)_?\d{4}\.\d\d\.\d\d", os.path.basename(f))
+            key = device and (os.path.basename(os.path.dirname(f)), device[1])
+            if key and key not in whole:
+                devices.setdefault(key, []).append(f)
+        whole = whole or set(devices)
     for (cls, device), files in sorted(devices.items()):
-        for i, stretch in enumerate(windows(files, args.days)):
-            tune = i == 0 and (cls, device) in TUNE or (cls, device) not in TUNE and zlib.crc32(f"{cls}/{device}".encode()) % 2 == 0
-            span = date_of(stretch[-1]) - date_of(stretch[0]) + 1
+        known = (cls, device) in TUNE
+        for i, stretch in enumerate(windows(files, args.days, TUNE_DAYS if known else 0)):
+            tune = i == 0 if known else (cls, device) in whole and zlib.crc32(f"{cls}/{device}".encode()) % 2 == 0
+            span = date_of(stretch[-1]) - date_of(stretch[0]) + 1 if stretch else 0
             learn = 7 if span >= 13 else 4
-            if tune == (args.set == "tune") and len(stretch) >= 7 and span >= learn + 3:
-                loads[f"{cls}-{device}{'-b' if i else ''}"] = (cls, stretch, None, learn, 15)
+            if tune == (args.set == "tune") and len(stretch) >= 6 and span >= learn + 3:
+                loads[f"{cls}-{device}{'-' + 'ab'[i - 1] if i else ''}"] = (cls, stretch, None, learn, 15)
     files = sorted(glob.glob(f"{args.refit}/refit_h2_*.csv")) if args.refit else []
     for column in ("fridge", "washing_machine", "dishwasher", "microwave") if files else ():
         loads["refit-" + column] = (column, files[:1] if args.set == "tune" else files, column, 3 if args.set == "tune" else 7, 15)
@@ -132,19 +137,24 @@ def inject(kind, out, files, **options):
 
 
 def thin(path, step_s):
-    """One reading in step_s seconds. Returns the milliseconds that the recording covers (holes of 10 minutes are none)."""
-    last = covered = before = 0
+    """One reading in step_s seconds. Returns the milliseconds that the recording covers, its holes (10 minutes and more, from
+    and to in ms) and its first time."""
+    first = last = covered = 0
+    holes = []
     with open(path) as f, open(path + ".thin", "w") as out:
         out.write(f.readline())
         for line in f:
             t = float(line[:line.index(",")])
             if t - last < step_s:
                 continue
-            covered += t - last if 0 < t - last < 600 else 0
-            last = t
+            if last and t - last >= 600:
+                holes.append((last * 1000, t * 1000))
+            elif last:
+                covered += t - last
+            first, last = first or t, t
             out.write(line)
     os.replace(path + ".thin", path)
-    return covered * 1000
+    return covered * 1000, holes + [(last * 1000, math.inf)], first * 1000
 
 
 def median(values):
@@ -204,13 +214,14 @@ def clear_of(kind, size, runs, truth):
 class Bench:
     def __init__(self, args, folder):
         self.args, self.folder, self.loads = args, folder, recordings(args)
-        self.path, self.covered, self.runs, self.ready, self.before = {}, {}, {}, {}, {}
+        self.path, self.covered, self.holes, self.first = {}, {}, {}, {}
+        self.runs, self.ready, self.before = {}, {}, {}
         for load, (_, files, column, _, _) in list(self.loads.items()):
             self.path[load] = os.path.join(folder, load + ".csv")
             if not inject("none", self.path[load], files, column=column):
                 del self.loads[load]
                 continue
-            self.covered[load] = thin(self.path[load], args.step)
+            self.covered[load], self.holes[load], self.first[load] = thin(self.path[load], args.step)
 
     def meter(self, load, path):
         _, _, _, learn, on_w = self.loads[load]
@@ -230,28 +241,34 @@ class Bench:
             if not runs:
                 continue
             self.runs[load], self.before[load] = runs, rows
-            begin = runs[0]["start_ms"]
             # a fault comes when learning is over and so many runs are known: never, where there are none behind it
             over = learned_at(runs, learn)
             ready = max(over, runs[KNOWN]["start_ms"]) if over and len(runs) > KNOWN + 3 else None
-            self.ready[load] = ready and (ready - begin) / DAY_MS + 0.3
+            self.ready[load] = ready and (ready - self.first[load]) / DAY_MS + 0.3
             weeks = max(0, self.covered[load] / DAY_MS - learn) / 7
             result.append({"load": load, "weeks": weeks, "runs": len(runs), "alerts": [
                 {k: r[k] for k in ("alert", "severity", "raised_ms", "cleared_ms", "since_ms", "expected", "seen")} for r in rows
                 if r["alert"] != "meter_silent"]})
         return result
 
-    def moments(self, load, kind):
-        """Days after the first reading at which a fault begins."""
-        last = (self.runs[load][-1]["end_ms"] - self.runs[load][0]["start_ms"]) / DAY_MS
+    def moments(self, load, kind, size):
+        """Days after the first reading at which a fault begins. What is stuck on has to be seen to be: of its hours none is
+        missing in the recording."""
+        begin = self.first[load]
+        last = (self.runs[load][-1]["end_ms"] - begin) / DAY_MS
         several = [self.ready[load] + 2.3 * i for i in range(3 if FAULTS[kind][5] else 1)]
+        if kind == "stuck_on":
+            seen = [(r["start_ms"] - begin) / DAY_MS for r in self.runs[load]
+                    if not any(a < r["start_ms"] + size * HOUR_MS and b > r["start_ms"] for a, b in self.holes[load])]
+            several = [min((s for s in seen if s >= d), default=None) for d in several]
+            return sorted({d - 1e-5 for d in several if d is not None})
         return [d for i, d in enumerate(several) if i == 0 or d < last - 2]
 
     def faults(self):
         todo = [(kind, size, load, after) for kind, (sizes, names, clear, cyclic, _, _) in FAULTS.items()
                 for load in self.runs if self.ready[load] and not (cyclic and self.loads[load][0] not in CYCLIC)
                 for size in (sorted(clear) if self.args.quick else sizes) if not self.args.fault or kind in self.args.fault
-                for after in self.moments(load, kind)]
+                for after in self.moments(load, kind, size)]
         result = []
         for i in range(0, len(todo), 32):
             meters, cases = {}, {}
@@ -366,7 +383,7 @@ def main():
     p.add_argument("--traces")
     p.add_argument("--refit")
     p.add_argument("--combed")
-    p.add_argument("--days", type=int, default=24)
+    p.add_argument("--days", type=int, default=90)
     p.add_argument("--step", type=float, default=8)
     p.add_argument("--json")
     p.add_argument("--only", default="")
