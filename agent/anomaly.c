@@ -66,13 +66,13 @@ struct anomaly_open *anomaly_find(struct anomaly *a, enum anomaly_kind kind, con
 }
 
 /* Fills what raised, updated and cleared have in common. */
-static void describe(const struct anomaly *a, const struct anomaly_open *o, int64_t t_ms,
-                     const char *expected, const char *seen, struct alert *out)
+static void describe(const struct anomaly_open *o, int64_t t_ms, const char *expected,
+                     const char *seen, struct alert *out)
 {
     memset(out, 0, sizeof(*out));
     snprintf(out->alert, sizeof(out->alert), "%s", names[o->kind]);
-    snprintf(out->alert_id, sizeof(out->alert_id), "%08" PRIx32 "-%.15s-%" PRId64,
-             hash(a->meter, o->appliance), names[o->kind], o->id_ms);
+    snprintf(out->alert_id, sizeof(out->alert_id), "%08" PRIx32 "-%.15s-%" PRId64, o->id_hash,
+             names[o->kind], o->id_ms);
     snprintf(out->appliance, sizeof(out->appliance), "%s", o->appliance);
     snprintf(out->expected, sizeof(out->expected), "%s", expected);
     snprintf(out->seen, sizeof(out->seen), "%s", seen);
@@ -99,13 +99,14 @@ int anomaly_raise(struct anomaly *a, const struct anomaly_told *told, struct ale
         o->kind = (int32_t)told->kind;
         snprintf(o->appliance, sizeof(o->appliance), "%s", told->appliance);
         o->since_ms = o->id_ms = told->since_ms;
+        o->id_hash = hash(a->meter, o->appliance);
     }
     if (told->severity > (enum alert_severity)o->severity)
         o->severity = (int32_t)told->severity;
     o->told_ms = told->t_ms;
     o->value = told->value;
     o->limit = told->limit;
-    describe(a, o, told->t_ms, told->expected, told->seen, out);
+    describe(o, told->t_ms, told->expected, told->seen, out);
     out->updated = known;
     return 1;
 }
@@ -116,7 +117,7 @@ int anomaly_clear(struct anomaly *a, enum anomaly_kind kind, const char *applian
     struct anomaly_open *o = anomaly_find(a, kind, appliance);
     if (!o)
         return 0;
-    describe(a, o, t_ms, "", seen, out);
+    describe(o, t_ms, "", seen, out);
     out->cleared = 1;
     memset(o, 0, sizeof(*o));
     return 1;
@@ -195,6 +196,16 @@ int anomaly_forget(struct anomaly *a, const char *appliance, int64_t t_ms, struc
         if (!appliance || !strcmp(a->due[i].appliance, appliance))
             memset(&a->due[i], 0, sizeof(a->due[i]));
     return n;
+}
+
+void anomaly_rename(struct anomaly *a, const char *from, const char *to)
+{
+    for (int i = 0; i < ANOMALY_OPEN; i++)
+        if (a->open[i].kind != ANOMALY_NONE && !strcmp(a->open[i].appliance, from))
+            snprintf(a->open[i].appliance, sizeof(a->open[i].appliance), "%s", to);
+    for (int i = 0; i < ANOMALY_DUE; i++)
+        if (a->due[i].at_ms && !strcmp(a->due[i].appliance, from))
+            snprintf(a->due[i].appliance, sizeof(a->due[i].appliance), "%s", to);
 }
 
 int anomaly_open_count(const struct anomaly *a)

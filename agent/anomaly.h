@@ -71,6 +71,8 @@ struct anomaly_open { /* an alert that is raised; kind 0: none */
     int64_t since_ms, told_ms;
     int64_t id_ms; /* since_ms as it was when the id was made */
     double value, limit;
+    uint32_t id_hash; /* of meter and appliance, likewise */
+    uint32_t pad;
 };
 
 struct anomaly_due { /* at_ms 0: none */
@@ -149,6 +151,9 @@ int anomaly_heard(struct anomaly *a, int64_t t_ms, struct alert *alerts);
 
 /* A person had it forgotten (appliance NULL: all of the meter): open alerts of it are cleared. */
 int anomaly_forget(struct anomaly *a, const char *appliance, int64_t t_ms, struct alert *alerts);
+
+/* A load got a name: what is open about it goes on under the new one, with the ids it has. */
+void anomaly_rename(struct anomaly *a, const char *from, const char *to);
 
 int anomaly_open_count(const struct anomaly *a);
 

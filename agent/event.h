@@ -76,7 +76,8 @@ struct outcome {
     struct alert alerts[OUTCOME_ALERTS];
     int has_routine; /* a run ended and was learned from */
     struct routine routine;
-    int hour_count; /* hours that ended, and the one that lasts */
+    char routine_was[ROUTINE_NAME_BYTES]; /* name that its load had before, whose row goes; "" */
+    int hour_count;                       /* hours that ended, and the one that lasts */
     struct energy_hour hours[OUTCOME_HOURS];
     const void *state; /* pipeline state to resume from (opaque), or NULL */
     int state_bytes;

@@ -178,6 +178,14 @@ static int write_alert(struct journal *j, const char *meter, const struct alert 
     return rc;
 }
 
+static int write_routine(struct journal *j, const struct outcome *o)
+{
+    int rc = 0;
+    if (o->routine_was[0])
+        rc = routine_forget(j->store, o->meter, o->routine_was);
+    return rc < 0 ? rc : routine_put(j->store, &o->routine);
+}
+
 static int write_outcome(struct journal *j, const struct outcome *o, int64_t created_ms)
 {
     int rc = 0;
@@ -196,7 +204,7 @@ static int write_outcome(struct journal *j, const struct outcome *o, int64_t cre
     for (int i = 0; i < o->alert_count && rc == 0; i++)
         rc = write_alert(j, o->meter, &o->alerts[i], created_ms);
     if (rc == 0 && o->has_routine)
-        rc = routine_put(j->store, &o->routine);
+        rc = write_routine(j, o);
     for (int i = 0; i < o->hour_count && rc == 0; i++)
         rc = energy_put(j->store, o->meter, &o->hours[i]);
     if (rc == 0 && o->progress_ms != 0)

@@ -74,6 +74,7 @@ static void learn(struct mains *m, const struct event *off)
     m->status.learning = anomaly_routine_progress(routine, &m->config.rules, finished.end_ms);
     o->has_routine = 1;
     o->routine = *routine;
+    o->routine_was[0] = '\0';
 }
 
 /* Runs in progress, against what is usual. */

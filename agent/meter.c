@@ -157,14 +157,17 @@ static void recall(struct meter *m)
 static struct routine *routine_of(struct meter *m, const struct detector_run *run)
 {
     const char *name = m->saved.identify.name;
-    char *load = m->saved.load;
+    char *load = m->saved.load, *was = m->shared->outcome.routine_was;
     struct routine *r =
         meter_shared_recall(m->shared, &m->memory, m->config.name, load[0] ? load : name);
+    was[0] = '\0';
     if (load[0] && strcmp(load, name) != 0 && strcmp(name, EVENT_UNKNOWN) != 0) {
         const double usual = anomaly_usual_power(r);
-        if (!strcmp(load, EVENT_UNKNOWN)) /* it has a name now */
+        if (!strcmp(load, EVENT_UNKNOWN)) { /* it has a name now */
             snprintf(r->appliance, sizeof(r->appliance), "%s", name);
-        else if (run->mean_w > 2 * usual || run->mean_w < usual / 2)
+            snprintf(was, sizeof(m->shared->outcome.routine_was), "%s", EVENT_UNKNOWN);
+            anomaly_rename(&m->saved.anomaly, EVENT_UNKNOWN, name);
+        } else if (run->mean_w > 2 * usual || run->mean_w < usual / 2)
             r = meter_shared_recall(m->shared, &m->memory, m->config.name, name);
     }
     snprintf(load, sizeof(m->saved.load), "%s", r->appliance);

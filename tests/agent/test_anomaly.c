@@ -363,6 +363,31 @@ static void unknown_loads_have_their_hours(void **state)
     assert_string_equal(out[0].alert_id, b.told[0].alert_id);
 }
 
+static void a_name_keeps_what_is_open(void **state)
+{
+    (void)state;
+    struct anomaly_bench b;
+    anomaly_bench_learned(&b);
+    anomaly_bench_cycles(&b, 10, 900, 120, 1300);
+    assert_int_equal(anomaly_bench_told(&b, "power_unusual", 0), 1);
+    anomaly_rename(&b.a, "Fridge", "Freezer");
+    int n = 0;
+    for (int i = 0; i < 5 && n == 0; i++, b.t += 2200000) {
+        const struct anomaly_run run = {.appliance = "Freezer",
+                                        .start_ms = b.t,
+                                        .end_ms = b.t + 900000,
+                                        .energy_wh = 20,
+                                        .mean_w = 80,
+                                        .whole = 1};
+        n = anomaly_finished(&b.a, &b.rules, &b.r, &run, b.told + b.n);
+    }
+    assert_int_equal(n, 1);
+    assert_true(b.told[b.n].cleared);
+    assert_string_equal(b.told[b.n].appliance, "Freezer");
+    assert_string_equal(b.told[b.n].alert_id, b.told[0].alert_id);
+    assert_int_equal(anomaly_open_count(&b.a), 0);
+}
+
 static void forgets_and_checks(void **state)
 {
     (void)state;
@@ -429,6 +454,7 @@ int main(void)
         cmocka_unit_test(left_on_once),
         cmocka_unit_test(unknown_loads_have_their_hours),
         cmocka_unit_test(strong_loads_have_their_hours),
+        cmocka_unit_test(a_name_keeps_what_is_open),
         cmocka_unit_test(forgets_and_checks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

