@@ -29,6 +29,9 @@
 #define USUAL_BEHIND (-1.5f) /* log-odds behind a run */
 #define END_FALL 1.5f        /* they fall so much where one ends */
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
+#define RISE_MS 180000       /* on both sides of a start: how the network comes to see it */
+#define SEEN_FIRST 0.15f /* mean of its probabilities of the last hours, before they are known */
+#define SEEN_SHARE ((float)MAINS_CYCLE_CELL_MS / (3 * 3600000.0f))
 #define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
 #define EVEN (-2.2f) /* log-odds from which a pair is taken */
@@ -43,22 +46,28 @@
 #define FILL_OTHER_S 60.0f /* a step of another one's, or of another size, is as if so far away */
 
 /* The regression: sums are of log-odds. */
-#define B_ONE (-3.52f)
-#define B_INSIDE 0.82f
-#define B_BEFORE (-0.38f)
-#define B_BEHIND (-0.54f)
-#define B_LENGTH (-4.23f)
-#define B_ALIKE 0.91f
-#define B_UNLIKE (-0.86f)
-#define B_NEAREST 0.63f
-#define B_FOUND 0.15f
-#define FOUND_MOST 8.0f
-#define B_LEAST 0.62f
+#define B_ONE (-0.635f)
+#define B_INSIDE 0.259f
+#define B_LEAST 0.229f
+#define B_RISE 0.566f
+#define B_BEHIND (-0.514f)
+#define B_SEEN 1.225f
+#define B_ODD (-1.252f)
+#define B_LEVEL (-2.598f)
+#define B_LENGTH (-3.795f)
+#define B_UNLIKE (-0.718f)
+#define B_NEAREST 0.457f
+#define USUAL_LEAST 3      /* runs from which level and duration are known; until then they are */
+#define LEVEL_UNKNOWN 0.3f /* as if so far away */
+#define LENGTH_UNKNOWN 0.5f
+#define LEVEL_MOST 0.6f /* and no further than this */
+#define LENGTH_MOST 1.0f
 
 void mains_cycle_init(struct mains_cycle *y)
 {
     memset(y, 0, sizeof(*y));
     memset(y->p, NOT_KNOWN, sizeof(y->p));
+    y->seen = SEEN_FIRST;
 }
 
 static uint8_t *cell_of(struct mains_cycle *y, int64_t cell)
@@ -75,6 +84,8 @@ void mains_cycle_hear(struct mains_cycle *y, int64_t t_ms, float p)
         for (int64_t i = y->cell + 1; i < cell; i++)
             *cell_of(y, i) = NOT_KNOWN;
     if (cell != y->cell) {
+        if (y->count)
+            y->seen += SEEN_SHARE * (y->sum / (float)y->count - y->seen);
         y->cell = cell;
         y->sum = 0;
         y->count = 0;
@@ -90,6 +101,12 @@ struct heard {
     int cells;         /* that are known */
 };
 
+static float log_of_odds(float p)
+{
+    p = fminf(fmaxf(p, 0.004f), 0.996f);
+    return logf(p / (1 - p));
+}
+
 static struct heard listen(const struct mains_cycle *y, int64_t from_ms, int64_t to_ms)
 {
     struct heard h = {0, 10, 0};
@@ -101,8 +118,7 @@ static struct heard listen(const struct mains_cycle *y, int64_t from_ms, int64_t
         uint8_t p = y->p[i % MAINS_CYCLE_CELLS];
         if (p == NOT_KNOWN)
             continue;
-        float x = fminf(fmaxf((float)p / 254, 0.004f), 0.996f);
-        x = logf(x / (1 - x));
+        float x = log_of_odds((float)p / 254);
         h.mean += x;
         h.least = fminf(h.least, x);
         h.cells++;
@@ -157,59 +173,98 @@ static void remember(struct mains_cycle *y, int64_t t_ms, float level, float len
     y->next = (y->next + 1) % MAINS_CYCLE_PAIRS;
 }
 
-/* How many pairs that ended before from_ms are of this level, and of this duration, too, or not. */
-static void recall(const struct mains_cycle *y, int64_t from_ms, float level, float length,
-                   int *alike, int *unlike, int *found)
+/* What the runs that were found in the half day before a time are like: medians of logarithms. */
+struct usual {
+    int runs;
+    float level, length;
+};
+
+static float median(float *x, int n)
 {
-    int32_t now = (int32_t)(from_ms / 60000);
-    *alike = *unlike = *found = 0;
-    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++) {
-        float l = (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM - level;
-        float t = (float)y->length[i] / LENGTH_SCALE + LENGTH_FROM - length;
-        if (!y->minute[i] || y->minute[i] > now || now - y->minute[i] > PAIRS_MINUTES ||
-            fabsf(l) > ALIKE_LEVEL)
-            continue;
-        *found += y->found[i] == 1;
-        if (fabsf(t) < ALIKE_LENGTH)
-            ++*alike;
-        else
-            ++*unlike;
-    }
+    for (int i = 1; i < n; i++)
+        for (int k = i; k > 0 && x[k] < x[k - 1]; k--) {
+            const float swap = x[k];
+            x[k] = x[k - 1];
+            x[k - 1] = swap;
+        }
+    return n ? x[n / 2] : 0;
 }
 
-/* The regression's sum, without what only two edges tell: odd, how far the length is from usual. */
-static float log_odds(struct heard inside, float before, float behind, float odd, int alike,
-                      int unlike)
+static int lately(const struct mains_cycle *y, int i, int32_t now)
 {
-    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_BEFORE * before +
-           B_BEHIND * behind + B_LENGTH * odd + B_ALIKE * log1pf((float)alike) +
-           B_UNLIKE * log1pf((float)unlike);
+    return y->minute[i] && y->minute[i] <= now && now - y->minute[i] <= PAIRS_MINUTES;
+}
+
+static float level_of(const struct mains_cycle *y, int i)
+{
+    return (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM;
+}
+
+static float length_of(const struct mains_cycle *y, int i)
+{
+    return (float)y->length[i] / LENGTH_SCALE + LENGTH_FROM;
+}
+
+static struct usual usually(const struct mains_cycle *y, int64_t t_ms)
+{
+    float levels[MAINS_CYCLE_PAIRS], lengths[MAINS_CYCLE_PAIRS];
+    int n = 0;
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
+        if (y->found[i] == 1 && lately(y, i, (int32_t)(t_ms / 60000))) {
+            levels[n] = level_of(y, i);
+            lengths[n++] = length_of(y, i);
+        }
+    return (struct usual){n, median(levels, n), median(lengths, n)};
+}
+
+/* How many pairs that ended before from_ms are of this level, but not of this duration. */
+static int unlike(const struct mains_cycle *y, int64_t from_ms, float level, float length)
+{
+    int n = 0;
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
+        n += lately(y, i, (int32_t)(from_ms / 60000)) &&
+             fabsf(level_of(y, i) - level) <= ALIKE_LEVEL &&
+             fabsf(length_of(y, i) - length) >= ALIKE_LENGTH;
+    return n < MOST_ALIKE ? n : MOST_ALIKE;
+}
+
+/* The regression's sum for a run that begins at from_ms, without what only a pair tells. odd: how
+ * far the length is from any compressor's; from_usual: from this one's. */
+static float log_odds(const struct mains_cycle *y, const struct usual *u, int64_t from_ms,
+                      struct heard inside, float behind, float level, float length, float odd,
+                      float from_usual)
+{
+    const float rise =
+        listen(y, from_ms, from_ms + RISE_MS).mean - listen(y, from_ms - RISE_MS, from_ms).mean;
+    const int known = u->runs >= USUAL_LEAST;
+    const float off_level = known ? fabsf(level - u->level) : LEVEL_UNKNOWN;
+    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_RISE * rise +
+           B_BEHIND * behind + B_SEEN * log_of_odds(y->seen) + B_ODD * odd +
+           B_LEVEL * fminf(off_level, LEVEL_MOST) +
+           B_LENGTH * (known ? fminf(from_usual, LENGTH_MOST) : LENGTH_UNKNOWN) +
+           B_UNLIKE * log1pf((float)unlike(y, from_ms, level, length));
 }
 
 /* Log-odds that edges j and i are a run of this level, above what is even; nearest: no other step
  * up between them may be its start. */
-static float worth(const struct mains_cycle *y, const struct mains_ring *edges, int j, int i,
-                   float level_w, int nearest)
+static float worth(const struct mains_cycle *y, const struct usual *u,
+                   const struct mains_ring *edges, int j, int i, float level_w, int nearest)
 {
     int64_t from = mains_ring_time(edges, j), to = mains_ring_time(edges, i);
-    struct heard inside = listen(y, from, to), before = listen(y, from - AROUND_MS, from),
-                 behind = listen(y, to, to + AROUND_MS);
-    int alike, unlike, found;
-    float length = logf((float)(to - from) / 1000);
-    float odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM);
+    struct heard inside = listen(y, from, to), behind = listen(y, to, to + AROUND_MS);
+    const float length = logf((float)(to - from) / 1000);
+    const float odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM);
     if (inside.cells < 2)
         return -1;
-    recall(y, from, logf(level_w), length, &alike, &unlike, &found);
-    alike = alike < MOST_ALIKE ? alike : MOST_ALIKE;
-    unlike = unlike < MOST_ALIKE ? unlike : MOST_ALIKE;
-    return log_odds(inside, before.mean, behind.mean, odd, alike, unlike) +
-           (nearest ? B_NEAREST : 0) + B_FOUND * fminf((float)found, FOUND_MOST) - EVEN;
+    return log_odds(y, u, from, inside, behind.mean, logf(level_w), length, odd,
+                    fabsf(length - u->length)) +
+           (nearest ? B_NEAREST : 0) - EVEN;
 }
 
 /* The best start for what ends with edge i, all of that before counted in; -1: none. best [i]: of
  * the edges before. */
-static int best_start(const struct mains_cycle *y, const struct mains_ring *edges, int i,
-                      const float *best, float *most)
+static int best_start(const struct mains_cycle *y, const struct usual *u,
+                      const struct mains_ring *edges, int i, const float *best, float *most)
 {
     int start = -1, nearest = 1;
     const float down = fall(edges, i);
@@ -220,7 +275,7 @@ static int best_start(const struct mains_cycle *y, const struct mains_ring *edge
             break;
         if (!belongs(edges, j, i, down))
             continue;
-        float x = worth(y, edges, j, i, down, nearest) + (best ? best[j] : 0);
+        float x = worth(y, u, edges, j, i, down, nearest) + (best ? best[j] : 0);
         nearest = 0;
         if (x > *most) {
             *most = x;
@@ -253,11 +308,12 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
     const float left = fall(edges, down);
     if (left <= 0)
         return 0;
-    int found = best_start(y, edges, down, NULL, &most);
+    const struct usual u = usually(y, mains_ring_time(edges, down));
+    int found = best_start(y, &u, edges, down, NULL, &most);
     const float odds = most + EVEN;
     if (found >= 0) { /* by itself; with all that may claim the same edges? */
         for (int i = 0; i < edges->count; i++) {
-            start[i] = best_start(y, edges, i, best, &most);
+            start[i] = best_start(y, &u, edges, i, best, &most);
             best[i + 1] = start[i] >= 0 ? most : best[i];
         }
         int i = edges->count - 1;
@@ -281,22 +337,23 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
 enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains_ring *edges,
                                  int up, int64_t now_ms, float *confidence)
 {
-    int alike, unlike, found, pair;
+    int pair;
     const int64_t from = mains_ring_time(edges, up);
     const float step = mains_ring_step(edges, up, &pair);
     if (step < LEAST_W || step > MOST_W || from < y->done_ms)
         return MAINS_NO_RUN;
+    const struct usual u = usually(y, from);
     for (int i = up + 1; i < edges->count; i++) {
         const float down = fall(edges, i);
         if (mains_ring_time(edges, i) >= now_ms && down > 0 && belongs(edges, up, i, down) &&
-            worth(y, edges, up, i, down, 1) > 0)
+            worth(y, &u, edges, up, i, down, 1) > 0)
             return MAINS_PERHAPS;
     }
-    struct heard inside = listen(y, from, now_ms), before = listen(y, from - AROUND_MS, from);
-    const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000);
-    recall(y, from, logf(step), length, &alike, &unlike, &found);
-    const float odd = fmaxf(0, length - USUAL_LN_S - USUAL_ROOM);
-    const float odds = log_odds(inside, before.mean, USUAL_BEHIND, odd, alike, unlike);
+    struct heard inside = listen(y, from, now_ms);
+    const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000); /* at least */
+    const float odds =
+        log_odds(y, &u, from, inside, USUAL_BEHIND, logf(step), length,
+                 fmaxf(0, length - USUAL_LN_S - USUAL_ROOM), fmaxf(0, length - u.length));
     *confidence = 1 / (1 + expf(-odds));
     return inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
 }
@@ -328,21 +385,6 @@ static int seen(const struct mains_cycle *y, int64_t cell)
 {
     uint8_t p = y->p[cell % MAINS_CYCLE_CELLS];
     return p != NOT_KNOWN && p >= FILL_SEEN;
-}
-
-/* What the runs that were found in the last half day took, a mean; 0: too few to know. */
-static float known_level(const struct mains_cycle *y, int64_t t_ms)
-{
-    float sum = 0;
-    int n = 0;
-    int32_t now = (int32_t)(t_ms / 60000);
-    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
-        if (y->found[i] == 1 && y->minute[i] && y->minute[i] <= now &&
-            now - y->minute[i] <= PAIRS_MINUTES) {
-            sum += (float)y->level[i] / LEVEL_SCALE + LEVEL_FROM;
-            n++;
-        }
-    return n >= FILL_KNOWN ? expf(sum / (float)n) : 0;
 }
 
 /* The step of at least most of the level that stands nearest to t_ms, or -1. */
@@ -383,8 +425,9 @@ int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int6
     }
     int64_t start_ms = first * MAINS_CYCLE_CELL_MS, end_ms = end * MAINS_CYCLE_CELL_MS;
     start_ms = start_ms > y->done_ms ? start_ms : y->done_ms;
-    const float level = known_level(y, start_ms);
-    if (level <= 0 || end_ms - start_ms < FILL_LEAST_MS || end_ms - start_ms > MOST_MS)
+    const struct usual u = usually(y, start_ms);
+    const float level = expf(u.level);
+    if (u.runs < FILL_KNOWN || end_ms - start_ms < FILL_LEAST_MS || end_ms - start_ms > MOST_MS)
         return 0;
     struct heard h = listen(y, start_ms, end_ms);
     *out = (struct mains_filled){.start_ms = start_ms,
@@ -420,7 +463,7 @@ void mains_cycle_shift(struct mains_cycle *y, int64_t by_ms)
 
 int mains_cycle_check(const struct mains_cycle *y)
 {
-    return y->cell >= 0 && y->count >= 0 && isfinite(y->sum) && y->next >= 0 &&
+    return y->cell >= 0 && y->count >= 0 && isfinite(y->sum) && isfinite(y->seen) && y->next >= 0 &&
                    y->next < MAINS_CYCLE_PAIRS
                ? 0
                : -EBADMSG;

@@ -3,12 +3,12 @@
  * A compressor is weak against what else runs, and the network alone takes lamps and televisions
  * for one. What tells it apart is that it comes again and again, with the same step for the same
  * time. So a step down is looked at together with each step up before it that it may belong to: how
- * likely the pair is a run is a logistic regression on what the network says between and around
- * them, on how long it lasts, and on how many pairs of the last half day were alike in level and
- * time, or in level only. Of the pairs that share edges or overlap, the set with the largest sum of
- * log-odds is taken (weighted interval scheduling). The coefficients were fitted on homes mixed
- * from tracebase's validation days and on one week of REFIT; what runs that were found before add
- * was set by hand there.
+ * likely the pair is a run is a logistic regression on what the network says between, behind and
+ * where it begins, on how much it saw in the last hours, on how long the pair lasts, on how far
+ * level and duration are from the median of the runs that were found in the last half day, and on
+ * how many pairs had this level and another duration. Of the pairs that share edges or overlap, the
+ * set with the largest sum of log-odds is taken (weighted interval scheduling). The coefficients
+ * were fitted on homes mixed from tracebase's validation days and on one week of REFIT.
  *
  * Memory is constant; the structure holds no pointers and may be copied as bytes.
  */
@@ -27,7 +27,8 @@ struct mains_cycle {
     int64_t cell;    /* number of the newest one, time / MAINS_CYCLE_CELL_MS; 0: none */
     int64_t done_ms; /* end of the last run that was found; no other begins before it */
     float sum;       /* of the probabilities in the newest cell */
-    int32_t count;   /* of results in it */
+    float seen;      /* their mean over the last hours */
+    int32_t count;   /* of results in the newest cell */
     int32_t next;    /* place of the next pair */
     int32_t minute[MAINS_CYCLE_PAIRS]; /* when a pair ended; 0: none */
     uint8_t level[MAINS_CYCLE_PAIRS];  /* logarithms, scaled */
