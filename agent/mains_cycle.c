@@ -36,32 +36,34 @@
 #define GONE_ODDS (-0.8f)
 #define EVEN (-2.2f) /* log-odds from which a pair is taken */
 
-#define FILL_SEEN 140 /* the network's probability, of 254, in a run without a pair */
-#define FILL_GAP 2    /* cells that it may not be in between, and more than so many behind */
-#define FILL_KNOWN 4  /* runs that must have been found in the last half day */
-#define FILL_LEAST_MS 300000
+#define FILL_SEEN 140  /* the network's probability, of 254, in a run without a pair */
+#define FILL_SURE 1.5f /* and the mean of its log-odds at least */
+#define FILL_GAP 2     /* cells that it may not be in between, and more than so many behind */
+#define FILL_KNOWN 1   /* runs that must have been found in the last half day */
+#define FILL_LEAST_MS 240000
 #define FILL_LATER_MS 600000 /* so long behind a pair might yet be found */
-#define FILL_NEAR_S 180.0f
+#define FILL_NEAR_S 60.0f
 #define FILL_STEP 0.6f
 #define FILL_OTHER_S 60.0f /* a step of another one's, or of another size, is as if so far away */
 
 /* The regression: sums are of log-odds. */
-#define B_ONE (-0.635f)
-#define B_INSIDE 0.259f
-#define B_LEAST 0.229f
-#define B_RISE 0.566f
-#define B_BEHIND (-0.514f)
-#define B_SEEN 1.225f
-#define B_ODD (-1.252f)
-#define B_LEVEL (-2.598f)
-#define B_LENGTH (-3.795f)
-#define B_UNLIKE (-0.718f)
-#define B_NEAREST 0.457f
-#define USUAL_LEAST 3      /* runs from which level and duration are known; until then they are */
-#define LEVEL_UNKNOWN 0.3f /* as if so far away */
-#define LENGTH_UNKNOWN 0.5f
-#define LEVEL_MOST 0.6f /* and no further than this */
+#define B_ONE (-0.526f)
+#define B_INSIDE 0.213f
+#define B_LEAST 0.223f
+#define B_RISE 0.559f
+#define B_BEHIND (-0.517f)
+#define B_SEEN 1.186f
+#define B_ODD (-1.202f)
+#define B_UNLIKE (-0.756f)
+#define B_NEAREST 0.424f
+#define USUAL_LEAST 3 /* runs from which level and duration are known, and how far they are off */
+#define B_LEVEL (-2.664f)
+#define LEVEL_MOST 0.6f
+#define B_LENGTH (-3.788f)
 #define LENGTH_MOST 1.0f
+#define B_NEW (-4.6f) /* until then, -3.2 as fitted: a place begins with what is sure */
+#define B_NEW_INSIDE 0.363f
+#define B_NEW_ALIKE 0.744f /* and pairs of this level and duration say something */
 
 void mains_cycle_init(struct mains_cycle *y)
 {
@@ -217,32 +219,46 @@ static struct usual usually(const struct mains_cycle *y, int64_t t_ms)
     return (struct usual){n, median(levels, n), median(lengths, n)};
 }
 
-/* How many pairs that ended before from_ms are of this level, but not of this duration. */
-static int unlike(const struct mains_cycle *y, int64_t from_ms, float level, float length)
+/* How many pairs that ended before from_ms are of this level, and of this duration, too, or not. */
+static void recall(const struct mains_cycle *y, int64_t from_ms, float level, float length,
+                   int *alike, int *unlike)
 {
-    int n = 0;
-    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++)
-        n += lately(y, i, (int32_t)(from_ms / 60000)) &&
-             fabsf(level_of(y, i) - level) <= ALIKE_LEVEL &&
-             fabsf(length_of(y, i) - length) >= ALIKE_LENGTH;
-    return n < MOST_ALIKE ? n : MOST_ALIKE;
+    *alike = *unlike = 0;
+    for (int i = 0; i < MAINS_CYCLE_PAIRS; i++) {
+        if (!lately(y, i, (int32_t)(from_ms / 60000)) ||
+            fabsf(level_of(y, i) - level) > ALIKE_LEVEL)
+            continue;
+        if (fabsf(length_of(y, i) - length) < ALIKE_LENGTH)
+            ++*alike;
+        else
+            ++*unlike;
+    }
+    *alike = *alike < MOST_ALIKE ? *alike : MOST_ALIKE;
+    *unlike = *unlike < MOST_ALIKE ? *unlike : MOST_ALIKE;
 }
 
-/* The regression's sum for a run that begins at from_ms, without what only a pair tells. odd: how
- * far the length is from any compressor's; from_usual: from this one's. */
-static float log_odds(const struct mains_cycle *y, const struct usual *u, int64_t from_ms,
-                      struct heard inside, float behind, float level, float length, float odd,
-                      float from_usual)
+/* A run that may be one: logarithms; how far its length is from any compressor's, and from this
+ * one's. */
+struct trial {
+    int64_t from_ms;
+    struct heard inside;
+    float behind, level, length, odd, off;
+};
+
+/* The regression's sum, without what only a pair tells. */
+static float log_odds(const struct mains_cycle *y, const struct usual *u, const struct trial *t)
 {
-    const float rise =
-        listen(y, from_ms, from_ms + RISE_MS).mean - listen(y, from_ms - RISE_MS, from_ms).mean;
-    const int known = u->runs >= USUAL_LEAST;
-    const float off_level = known ? fabsf(level - u->level) : LEVEL_UNKNOWN;
-    return B_ONE + B_INSIDE * inside.mean + B_LEAST * inside.least + B_RISE * rise +
-           B_BEHIND * behind + B_SEEN * log_of_odds(y->seen) + B_ODD * odd +
-           B_LEVEL * fminf(off_level, LEVEL_MOST) +
-           B_LENGTH * (known ? fminf(from_usual, LENGTH_MOST) : LENGTH_UNKNOWN) +
-           B_UNLIKE * log1pf((float)unlike(y, from_ms, level, length));
+    int alike, unlike;
+    const float rise = listen(y, t->from_ms, t->from_ms + RISE_MS).mean -
+                       listen(y, t->from_ms - RISE_MS, t->from_ms).mean;
+    recall(y, t->from_ms, t->level, t->length, &alike, &unlike);
+    const float sum = B_ONE + B_INSIDE * t->inside.mean + B_LEAST * t->inside.least +
+                      B_RISE * rise + B_BEHIND * t->behind + B_SEEN * log_of_odds(y->seen) +
+                      B_ODD * t->odd + B_UNLIKE * log1pf((float)unlike);
+    if (u->runs < USUAL_LEAST)
+        return sum + B_NEW + B_NEW_INSIDE * t->inside.mean + B_NEW_ALIKE * log1pf((float)alike);
+    return sum + B_LEVEL * fminf(fabsf(t->level - u->level), LEVEL_MOST) +
+           B_LENGTH * fminf(t->off, LENGTH_MOST);
 }
 
 /* Log-odds that edges j and i are a run of this level, above what is even; nearest: no other step
@@ -251,14 +267,17 @@ static float worth(const struct mains_cycle *y, const struct usual *u,
                    const struct mains_ring *edges, int j, int i, float level_w, int nearest)
 {
     int64_t from = mains_ring_time(edges, j), to = mains_ring_time(edges, i);
-    struct heard inside = listen(y, from, to), behind = listen(y, to, to + AROUND_MS);
     const float length = logf((float)(to - from) / 1000);
-    const float odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM);
-    if (inside.cells < 2)
+    const struct trial t = {.from_ms = from,
+                            .inside = listen(y, from, to),
+                            .behind = listen(y, to, to + AROUND_MS).mean,
+                            .level = logf(level_w),
+                            .length = length,
+                            .odd = fmaxf(0, fabsf(length - USUAL_LN_S) - USUAL_ROOM),
+                            .off = fabsf(length - u->length)};
+    if (t.inside.cells < 2)
         return -1;
-    return log_odds(y, u, from, inside, behind.mean, logf(level_w), length, odd,
-                    fabsf(length - u->length)) +
-           (nearest ? B_NEAREST : 0) - EVEN;
+    return log_odds(y, u, &t) + (nearest ? B_NEAREST : 0) - EVEN;
 }
 
 /* The best start for what ends with edge i, all of that before counted in; -1: none. best [i]: of
@@ -349,13 +368,17 @@ enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains
             worth(y, &u, edges, up, i, down, 1) > 0)
             return MAINS_PERHAPS;
     }
-    struct heard inside = listen(y, from, now_ms);
     const float length = logf((float)(now_ms + AHEAD_MS - from) / 1000); /* at least */
-    const float odds =
-        log_odds(y, &u, from, inside, USUAL_BEHIND, logf(step), length,
-                 fmaxf(0, length - USUAL_LN_S - USUAL_ROOM), fmaxf(0, length - u.length));
+    const struct trial t = {.from_ms = from,
+                            .inside = listen(y, from, now_ms),
+                            .behind = USUAL_BEHIND,
+                            .level = logf(step),
+                            .length = length,
+                            .odd = fmaxf(0, length - USUAL_LN_S - USUAL_ROOM),
+                            .off = fmaxf(0, length - u.length)};
+    const float odds = log_odds(y, &u, &t);
     *confidence = 1 / (1 + expf(-odds));
-    return inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
+    return t.inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
 }
 
 int mains_cycle_ends(struct mains_cycle *y, const struct mains_ring *edges, int down, float level_w)
@@ -423,13 +446,13 @@ int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int6
         gap = seen(y, i) ? 0 : gap + 1;
         first = gap ? first : i;
     }
-    int64_t start_ms = first * MAINS_CYCLE_CELL_MS, end_ms = end * MAINS_CYCLE_CELL_MS;
-    start_ms = start_ms > y->done_ms ? start_ms : y->done_ms;
+    const int64_t start_ms = first * MAINS_CYCLE_CELL_MS, end_ms = end * MAINS_CYCLE_CELL_MS;
     const struct usual u = usually(y, start_ms);
+    const struct heard h = listen(y, start_ms, end_ms);
     const float level = expf(u.level);
-    if (u.runs < FILL_KNOWN || end_ms - start_ms < FILL_LEAST_MS || end_ms - start_ms > MOST_MS)
+    if (u.runs < FILL_KNOWN || start_ms < y->done_ms || end_ms - start_ms > MOST_MS ||
+        h.mean < FILL_SURE)
         return 0;
-    struct heard h = listen(y, start_ms, end_ms);
     *out = (struct mains_filled){.start_ms = start_ms,
                                  .end_ms = end_ms,
                                  .up = step_near(edges, start_ms, level, 1),
@@ -440,7 +463,7 @@ int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int6
         out->start_ms = mains_ring_time(edges, out->up);
     if (out->down >= 0)
         out->end_ms = mains_ring_time(edges, out->down);
-    if (out->end_ms - out->start_ms < FILL_LEAST_MS || (out->up >= 0) + (out->down >= 0) < 2)
+    if (out->end_ms - out->start_ms < FILL_LEAST_MS)
         return 0;
     y->done_ms = out->end_ms;
     return 1;

@@ -61,10 +61,10 @@ struct mains_filled {
     float confidence;
 };
 
-/* Where a compressor is known, by runs that were found, the network alone may speak for one that
- * has no pair: a stretch that it saw, and did not see for minutes behind. All edges up to until_ms
- * are decided. 1: *out is a run that ended before; the caller claims its edges. To be asked once in
- * MAINS_CYCLE_CELL_MS. */
+/* Where a compressor is known, by a run that was found, the network alone may speak for one that
+ * has no pair: a stretch that it is sure of, and did not see for minutes behind. All edges up to
+ * until_ms are decided. 1: *out is a run that ended before; the caller claims its edges. To be
+ * asked once in MAINS_CYCLE_CELL_MS. */
 int mains_cycle_fill(struct mains_cycle *y, const struct mains_ring *edges, int64_t until_ms,
                      struct mains_filled *out);
 

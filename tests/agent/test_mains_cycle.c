@@ -82,10 +82,10 @@ static void what_recurs_is_told_when_the_network_is_shy(void **state)
     struct home h;
     (void)state;
     begin(&h);
-    cycle(&h, 1200000, 900000, 0.3f, 0.45f);
+    cycle(&h, 1200000, 900000, 0.2f, 0.55f);
     assert_int_equal(h.told, 0);
     for (int i = 0; i < 12; i++)
-        cycle(&h, 1000000 + between(&h, 0, 200000), 850000 + between(&h, 0, 100000), 0.3f, 0.45f);
+        cycle(&h, 1000000 + between(&h, 0, 200000), 850000 + between(&h, 0, 100000), 0.2f, 0.55f);
     assert_true(h.told >= 9);
 }
 
@@ -160,7 +160,7 @@ static void hidden_steps_are_filled_where_it_is_known(void **state)
         struct mains_filled f = {0};
         int filled = 0;
         begin(&h);
-        for (int i = 0; i < (known ? 6 : 1); i++)
+        for (int i = 0; i < (known ? 6 : 0); i++)
             cycle(&h, 1200000, 900000, 0.05f, 0.9f);
         int64_t up = h.heard_ms + 1200000, down = up + 900000;
         hear(&h, up, 0.05f);
