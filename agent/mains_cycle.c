@@ -42,7 +42,7 @@
 #define FILL_KNOWN 1   /* runs that must have been found in the last half day */
 #define FILL_LEAST_MS 240000
 #define FILL_LATER_MS 600000 /* so long behind a pair might yet be found */
-#define FILL_NEAR_S 60.0f
+#define FILL_NEAR_S 90.0f
 #define FILL_STEP 0.6f
 #define FILL_OTHER_S 60.0f /* a step of another one's, or of another size, is as if so far away */
 
@@ -61,7 +61,7 @@
 #define LEVEL_MOST 0.6f
 #define B_LENGTH (-3.788f)
 #define LENGTH_MOST 1.0f
-#define B_NEW (-4.6f) /* until then, -3.2 as fitted: a place begins with what is sure */
+#define B_NEW (-5.0f) /* until then; -3.2 as fitted, but a place begins with what is sure */
 #define B_NEW_INSIDE 0.363f
 #define B_NEW_ALIKE 0.744f /* and pairs of this level and duration say something */
 
