@@ -4,7 +4,8 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
+
+#include "agent/calendar.h"
 
 #define VERSION 4u
 #define SMALL_SHARE 0.15
@@ -48,14 +49,7 @@ void anomaly_routine_save(const struct anomaly_routine *a, struct routine *r)
 
 int32_t anomaly_routine_day(int64_t t_ms, int *hour, int *weekend)
 {
-    const time_t s = (time_t)(t_ms / 1000);
-    struct tm tm;
-    if (!localtime_r(&s, &tm))
-        gmtime_r(&s, &tm);
-    *hour = tm.tm_hour;
-    *weekend = tm.tm_wday == 0 || tm.tm_wday == 6;
-    tm.tm_isdst = 0;
-    return (int32_t)(timegm(&tm) / 86400);
+    return calendar_hour(t_ms, hour, weekend);
 }
 
 /* ---- order statistics ---- */

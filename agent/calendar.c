@@ -8,8 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "agent/anomaly_routine.h"
-
 #define ZONES "/usr/share/zoneinfo"
 #define HOUR_MS INT64_C(3600000)
 #define DAY_MS (24 * HOUR_MS)
@@ -57,10 +55,22 @@ int calendar_use(const char *zone)
     return 0;
 }
 
+int32_t calendar_hour(int64_t t_ms, int *hour, int *weekend)
+{
+    const time_t s = (time_t)(t_ms / 1000);
+    struct tm tm;
+    if (!localtime_r(&s, &tm))
+        gmtime_r(&s, &tm);
+    *hour = tm.tm_hour;
+    *weekend = tm.tm_wday == 0 || tm.tm_wday == 6;
+    tm.tm_isdst = 0;
+    return (int32_t)(timegm(&tm) / 86400);
+}
+
 int32_t calendar_day(int64_t t_ms)
 {
     int hour, weekend;
-    return anomaly_routine_day(t_ms, &hour, &weekend);
+    return calendar_hour(t_ms, &hour, &weekend);
 }
 
 int64_t calendar_start(int32_t day)

@@ -23,6 +23,9 @@ int calendar_use(const char *zone);
 int32_t calendar_day(int64_t t_ms);
 int64_t calendar_start(int32_t day);
 
+/* calendar_day, with the hour of that day, and whether it is a Saturday or Sunday. */
+int32_t calendar_hour(int64_t t_ms, int *hour, int *weekend);
+
 /* Minute of the local day, 0 to 1439; 0 where the C library cannot tell. */
 int calendar_minute(int64_t t_ms);
 

@@ -5,9 +5,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/event.h"
 
 #define HOUR_MS 3600000LL
+#define MINUTE_MS 60000LL
 #define SLOT_MS 300000LL
 #define SLOT_LEAST_MS 150000 /* less of it was seen: no mean */
 
@@ -53,11 +55,19 @@ static void hold(struct hours *h, int64_t from_ms, int64_t to_ms, double peak_w)
     h->low_ms += ms;
 }
 
+/* Hours are those of local time: where it is half an hour off, days begin with one, too. */
+static int64_t hour_of(const struct hours *h, int64_t t_ms)
+{
+    if (h->now.start_ms && t_ms >= h->now.start_ms && t_ms < h->now.start_ms + HOUR_MS)
+        return h->now.start_ms;
+    return t_ms - t_ms % MINUTE_MS - calendar_minute(t_ms) % 60 * MINUTE_MS;
+}
+
 /* Makes the hour and slot of t_ms the current ones. */
 static void move_to(struct hours *h, int64_t t_ms)
 {
-    const int64_t hour = t_ms - t_ms % HOUR_MS;
-    const int32_t slot = (int32_t)(t_ms % HOUR_MS / SLOT_MS);
+    const int64_t hour = hour_of(h, t_ms);
+    const int32_t slot = (int32_t)((t_ms - hour) / SLOT_MS);
     if (hour != h->now.start_ms)
         end_hour(h, hour);
     if (slot != h->low_slot)

@@ -1,4 +1,4 @@
-/* hours.h - counts a meter's energy by the hour, with what a machine did in it: on, at its peak,
+/* hours.h - counts a meter's energy by the hour of local time, with what a machine did in it: on, at its peak,
  * starts, lowest and highest power.
  *
  * Finished hours wait until an outcome takes them along (most meters have one within the hour), at

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/anomaly_routine.h"
+#include "agent/calendar.h"
 #include "agent/event.h"
 #include "storage/energy.h"
 #include "storage/history.h"
@@ -52,8 +52,7 @@ static struct report_load *find_load(struct report *r, const char *meter, const 
 
 static struct report_day *find_day(struct report *r, int64_t t_ms)
 {
-    int hour, weekend;
-    const int32_t day = anomaly_routine_day(t_ms, &hour, &weekend);
+    const int32_t day = calendar_day(t_ms);
     size_t i = r->day_count;
     while (i > 0 && r->days[i - 1].day > day)
         i--;
@@ -128,7 +127,7 @@ static int add_hour(void *context, const char *meter, const struct energy_hour *
     int hour, weekend;
     if (!m)
         return 0;
-    const int32_t day = anomaly_routine_day(h->start_ms, &hour, &weekend);
+    const int32_t day = calendar_hour(h->start_ms, &hour, &weekend);
     const double cost =
         periods_cost(&r->tariff, r->price, h->start_ms, h->start_ms + 3600000, h->wh);
     if (day != m->day)

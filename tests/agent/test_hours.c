@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "agent/calendar.h"
 #include "agent/hours.h"
 
 #define HOUR 3600000LL
@@ -42,6 +43,33 @@ static void counts_energy_runs_and_lows(void **state)
     hours_add(&h, T0 + 3 * HOUR / 2 + 10000, 100, 0, 900, 60000);
     assert_int_equal(hours_take(&h, out), 1);
     assert_true(out[0].start_ms == T0 + HOUR && out[0].seen_s == 1810);
+}
+
+/* Where local time is half an hour off, days, and so their energy, begin at half past. */
+static void hours_of_half_hour_zones(void **state)
+{
+    (void)state;
+    struct hours h = {0};
+    struct energy_hour out[HOURS_KEPT + 1];
+    assert_int_equal(calendar_use("UTC"), 0);
+    hours_add(&h, T0, 60, 1, 0, 60000); /* as an earlier version counted */
+    assert_int_equal(calendar_use("UTC-5:30"), 0);
+    for (int minute = 1; minute <= 240; minute++)
+        hours_add(&h, T0 + minute * 60000LL, 60, 1, 0, 60000);
+    const int n = hours_take(&h, out);
+    assert_int_equal(n, 5);
+    double wh = 0;
+    for (int i = 0; i < n; i++) {
+        assert_true(out[i].start_ms == (i ? T0 - HOUR / 2 + i * HOUR : T0));
+        assert_int_equal(out[i].seen_s, i == 1 ? 1800 : i == 4 ? 1800 : 3600);
+        assert_true(out[i].low_w == 60);
+        wh += out[i].wh;
+    }
+    assert_true(fabs(wh - 240) < 1e-9);
+    /* Each is in one day: midnight in India is the beginning of one. */
+    const int64_t midnight = calendar_start(calendar_day(T0) + 1);
+    assert_int_equal((midnight - out[1].start_ms) % HOUR, 0);
+    assert_int_equal(calendar_use("UTC"), 0);
 }
 
 static void leaves_holes_out(void **state)
@@ -80,8 +108,8 @@ static void asks_for_an_outcome_when_full(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(counts_energy_runs_and_lows),
-                                       cmocka_unit_test(leaves_holes_out),
-                                       cmocka_unit_test(asks_for_an_outcome_when_full)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts_energy_runs_and_lows), cmocka_unit_test(hours_of_half_hour_zones),
+        cmocka_unit_test(leaves_holes_out), cmocka_unit_test(asks_for_an_outcome_when_full)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
