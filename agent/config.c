@@ -423,7 +423,7 @@ static void check_meter(struct loader *l, size_t i)
     m->machine.live = s->type == SOURCE_STDIN;
     s->files = m->files[0] ? m->files : NULL;
     if (m->columns[0] && (m->column[0] || split_columns(m->columns) < 0))
-        complain(l, "meter", "columns", i, "expected three names, and no column beside them");
+        complain(l, "meter", "columns", i, "expected three names, separated by blanks, and no column beside them");
     s->column = m->columns[0] ? m->columns : m->column[0] ? m->column : NULL;
     s->appliance = m->appliance[0] ? m->appliance : NULL;
     s->truth = m->truth[0] ? m->truth : NULL;
