@@ -21,15 +21,20 @@
 #define LATE_MS 24000     /* they are there so long after it */
 #define PROGRAM_MS 300000 /* a program so far around may have made it */
 #define EDGE_MS 10000     /* its edges are so near */
-#define FEATURES 12
+#define KNOWN_SHARE 0.1f  /* groups of one appliance differ by less in height */
+#define KNOWN_MOST 4
+#define KNOWN_SURE 0.5f /* a group that is less is not remembered */
+#define FEATURES 14
 
 /* Log-odds against "none of them": what the network says of kettle, microwave oven, toaster, and of
  * the likeliest program; height in kW and its square, length of the longest pulse in minutes and
- * its square (logarithms); logarithms of pulses, and of brief ones; pulses like it; constant. */
+ * its square (logarithms); logarithms of pulses, and of brief ones; pulses like it; ovens and
+ * toasters of its height so far; constant. */
 static const float weights[MAINS_BRIEFS][FEATURES] = {
-    {1.02f, .14f, .17f, -.39f, 1.89f, -1.92f, .26f, -.53f, -.33f, -.94f, .14f / 2, .45f},
-    {.13f, .67f, .24f, -.21f, .92f, -8.45f, -.20f, .01f, -1.17f, .50f, -1.25f / 2, 4.11f},
-    {.05f, -.21f, .79f, -.21f, -2.05f, -5.53f, .62f, -.59f, -.63f, -1.30f, .05f / 2, 1.70f},
+    {1.16f, .15f, .21f, -.31f, 1.15f, -1.85f, -.12f, -.38f, .27f, -1.58f, -.06f, -.48f, -.18f,
+     .83f},
+    {.19f, .59f, .30f, -.17f, .33f, -4.91f, -.30f, .23f, -1.11f, .66f, -.48f, .75f, -.09f, 2.16f},
+    {.12f, -.06f, .76f, -.13f, -.83f, -3.23f, .35f, -.41f, -.43f, -1.24f, -.15f, -.35f, .70f, .15f},
 };
 
 static int64_t end_of(const struct mains_pulse *p)
@@ -127,6 +132,24 @@ static int count_like(const struct mains_pulses *p, const struct group *g, uint1
     return n < LIKE_MOST ? n : LIKE_MOST;
 }
 
+/* How many of the last groups that were a microwave oven (b 1) or a toaster (2) had that height. */
+static int count_known(const struct mains_pulses *p, int b, float watts)
+{
+    int n = 0;
+    for (int i = 0; i < MAINS_PULSE_KNOWN; i++) {
+        const float known = p->known_w[b - 1][i];
+        n += known > 0 && fabsf(logf(watts / known)) <= KNOWN_SHARE;
+    }
+    return n < KNOWN_MOST ? n : KNOWN_MOST;
+}
+
+static void remember(struct mains_pulses *p, int b, float watts)
+{
+    float *known = p->known_w[b - 1];
+    memmove(known + 1, known, (MAINS_PULSE_KNOWN - 1) * sizeof(*known));
+    known[0] = watts;
+}
+
 /* The class of brief appliance b, or -1. */
 static int find_brief(const struct mains_world *w, int b)
 {
@@ -157,7 +180,9 @@ static void look_at(const struct mains_world *w, const struct group *g, uint16_t
     x[8] = logf((float)g->count);
     x[9] = logf((float)(g->brief > 1 ? g->brief : 1));
     x[10] = (float)count_like(w->pulses, g, group);
-    x[11] = 1;
+    x[11] = (float)count_known(w->pulses, 1, g->watts);
+    x[12] = (float)count_known(w->pulses, 2, g->watts);
+    x[13] = 1;
 }
 
 /* The likeliest of the three, or -1: something else is likelier. */
@@ -177,38 +202,67 @@ static int choose(const struct mains_world *w, const struct group *g, uint16_t g
         all += share;
         if (share > most) {
             most = share;
-            best = class[b];
+            best = b;
         }
     }
     *confidence = most / all;
-    return best >= 0 && (w->elsewhere & ~w->silent) >> best & 1 ? -1 : best;
+    if (best < 0 || class[best] < 0 || (w->elsewhere & ~w->silent) >> class[best] & 1)
+        return -1;
+    if (best > 0 && *confidence > KNOWN_SURE)
+        remember(w->pulses, best, g->watts);
+    return class[best];
 }
 
-/* Free steps of that size at t_ms. */
-static void claim_edges(const struct mains_world *w, int64_t t_ms, float step_w, int class)
+/* Steps of that size at t_ms that were `from` are `to` now. */
+static void claim_edges(const struct mains_world *w, int64_t t_ms, float step_w, int from, int to)
 {
     for (int i = 0; i < w->edges->count; i++) {
         struct mains_edge *e = &w->edges->edges[i];
-        if (e->claim == MAINS_FREE && llabs(mains_ring_time(w->edges, i) - t_ms) <= EDGE_MS &&
+        if (e->claim == from && llabs(mains_ring_time(w->edges, i) - t_ms) <= EDGE_MS &&
             fabsf(e->step_w - step_w) <= SAME_SHARE * fabsf(step_w))
-            e->claim = (int8_t) class;
+            e->claim = (int8_t)to;
     }
 }
 
+static void claim_pulse(const struct mains_world *w, const struct mains_pulse *x, int from, int to)
+{
+    claim_edges(w, x->start_ms, x->watts, from, to);
+    claim_edges(w, end_of(x), -x->watts, from, to);
+}
+
+/* The group is class's (-1: nobody's). */
 static void settle(const struct mains_world *w, uint16_t group, int class, float confidence)
 {
     for (int i = 0; i < w->pulses->count; i++) {
         struct mains_pulse *x = &w->pulses->of[i];
-        if (x->group != group || x->phase != MAINS_PULSE_OPEN)
+        if (x->group != group || x->phase > MAINS_PULSE_DECIDED)
             continue;
+        if (x->class >= 0)
+            claim_pulse(w, x, x->class, MAINS_FREE);
+        if (class >= 0)
+            claim_pulse(w, x, MAINS_FREE, class);
         x->phase = class < 0 ? MAINS_PULSE_DONE : MAINS_PULSE_DECIDED;
         x->class = (int8_t) class;
         x->confidence = confidence;
-        if (class >= 0) {
-            claim_edges(w, x->start_ms, x->watts, class);
-            claim_edges(w, end_of(x), -x->watts, class);
-        }
     }
+}
+
+/* A house has one of class: whether a likelier group was on at the same time. One that is less
+ * likely, and not yet told, is nobody's. */
+static int is_second(const struct mains_world *w, uint16_t group, int class, float confidence)
+{
+    const struct mains_pulses *p = w->pulses;
+    for (int i = 0; i < p->count; i++)
+        for (int k = 0; k < p->count && p->of[i].group == group; k++) {
+            const struct mains_pulse *x = &p->of[i], *y = &p->of[k];
+            if (y->group == group || y->class != class || y->start_ms >= end_of(x) ||
+                x->start_ms >= end_of(y))
+                continue;
+            if (y->phase != MAINS_PULSE_DECIDED || y->confidence >= confidence)
+                return 1;
+            settle(w, y->group, -1, 0);
+        }
+    return 0;
 }
 
 /* A pulse has begun that may belong to the group. */
@@ -233,7 +287,9 @@ void mains_pulses_decide(const struct mains_world *w, int64_t frame_ms)
         const struct group g = sum_up(w->pulses, x->group);
         if (frame_ms < g.end_ms + GAP_MS + LATE_MS || goes_on(w->pulses, &g, frame_ms))
             continue;
-        const int class = choose(w, &g, x->group, frame_ms, &confidence);
+        int class = choose(w, &g, x->group, frame_ms, &confidence);
+        if (class >= 0 && is_second(w, x->group, class, confidence))
+            class = -1;
         settle(w, x->group, class, confidence);
     }
 }
@@ -278,6 +334,10 @@ int mains_pulses_check(const struct mains_pulses *p)
     for (int i = 0; i < p->pairs.count; i++)
         if (!isfinite(p->pairs.rises[i].step_w))
             return -EBADMSG;
+    for (int b = 0; b < MAINS_BRIEFS - 1; b++)
+        for (int i = 0; i < MAINS_PULSE_KNOWN; i++)
+            if (!isfinite(p->known_w[b][i]))
+                return -EBADMSG;
     for (int i = 0; i < p->count; i++) {
         const struct mains_pulse *x = &p->of[i];
         if (!isfinite(x->watts) || !isfinite(x->confidence) || x->watts < LEAST_W ||

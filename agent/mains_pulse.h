@@ -7,9 +7,11 @@
  * two readings: these saw a part of a pulse. A group is one of the three, or something else (the
  * heater of a washing machine, above all), by a multinomial logistic regression on what the
  * network says meanwhile, also of programs, on height and length, on how many pulses it has and how
- * many of them are short, and on how many of its height come before and after it: heaters come
- * back. The coefficients were fitted on homes mixed from tracebase's validation days and on one
- * week of REFIT.
+ * many of them are short, on how many of its height come before and after it (heaters come back),
+ * and on whether earlier groups of this house that were an oven or a toaster had its height: a
+ * house has one of each. Heaters have a kettle's height, so that of kettles says nothing. Of two
+ * groups of one appliance that are on at once the likelier one counts. The coefficients were fitted
+ * on homes mixed from tracebase's validation days and on one week of REFIT.
  *
  * Memory is constant; the structure holds no pointers and may be copied as bytes. One thread.
  */
@@ -18,9 +20,11 @@
 
 #include <stdint.h>
 
+#include "agent/mains_rules.h"
 #include "agent/place_pulse.h"
 
 #define MAINS_PULSES 48
+#define MAINS_PULSE_KNOWN 8
 
 struct mains_world;
 
@@ -46,6 +50,8 @@ struct mains_pulses {
     int32_t count;
     uint16_t group, pad;                 /* of the group that began last */
     struct mains_pulse of[MAINS_PULSES]; /* in order of their ends */
+    /* Heights of the last groups that were a microwave oven, a toaster; 0: none yet. */
+    float known_w[MAINS_BRIEFS - 1][MAINS_PULSE_KNOWN];
 };
 
 /* One reading, as for place_pulses_push. */

@@ -98,26 +98,39 @@ static void one_pulse_each(void **state)
     }
 }
 
-/* An oven that pulses: readings of a moment each, two of them saw only a part. */
+static void pulse_oven(struct home *h)
+{
+    static const float watts[] = {620, 1300, 640};
+    for (int i = 0; i < 3; i++) {
+        see(h, MICROWAVE, 0.1f);
+        read_for(h, 8, 220 + watts[i]);
+        read_for(h, 24, 220);
+    }
+    see(h, MICROWAVE, 0);
+    read_for(h, 640, 220);
+}
+
+/* An oven that pulses: readings of a moment each, two of them saw only a part. The network hardly
+ * sees it; an oven of that height has been there before. */
 static void a_pulsing_oven(void **state)
 {
     (void)state;
-    static const float watts[] = {620, 1300, 640};
     struct home h;
     begin(&h);
     read_for(&h, 640, 220);
-    for (int i = 0; i < 3; i++) {
-        see(&h, MICROWAVE, 0.1f);
-        read_for(&h, 8, 220 + watts[i]);
-        read_for(&h, 24, 220);
-    }
+    pulse_oven(&h);
+    see(&h, MICROWAVE, 0.95f);
+    read_for(&h, 96, 1500);
     see(&h, MICROWAVE, 0);
-    read_for(&h, 320, 220);
-    assert_int_equal(h.pulses.count, 3);
+    read_for(&h, 1920, 220);
+    pulse_oven(&h);
+    assert_int_equal(h.pulses.count, 7);
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(whose(&h, i), MICROWAVE);
-        assert_int_equal(h.pulses.of[i].group, h.pulses.of[0].group);
+        assert_int_equal(whose(&h, i), -1);
+        assert_int_equal(whose(&h, 4 + i), MICROWAVE);
+        assert_int_equal(h.pulses.of[4 + i].group, h.pulses.of[4].group);
     }
+    assert_int_equal(whose(&h, 3), MICROWAVE);
 }
 
 /* The heater of a washing machine comes back at the same height. */
@@ -140,8 +153,8 @@ static void a_heater_is_nobodys(void **state)
         assert_int_equal(whose(&h, i), -1);
 }
 
-/* While a heater runs and stops, a kettle is on: its pulse is what undoes its own rise. Its edges
- * are claimed. */
+/* While a heater runs and stops, a kettle is on: its pulse is what undoes its own rise, and its
+ * edges are claimed. The heater has its share of what the network says, but there is one kettle. */
 static void a_kettle_beside_a_heater(void **state)
 {
     (void)state;
@@ -149,20 +162,18 @@ static void a_kettle_beside_a_heater(void **state)
     begin(&h);
     see(&h, WASHER, 0.9f);
     read_for(&h, 640, 120);
-    read_for(&h, 160, 2120);
-    const struct edge up = {h.t_ms, 2120, 2900}, down = {h.t_ms + 96000, 3020, -2900};
+    read_for(&h, 160, 3020);
+    const struct edge up = {h.t_ms, 3020, 2100}, down = {h.t_ms + 96000, 2220, -2100};
     mains_ring_add(&h.edges, &up);
     mains_ring_add(&h.edges, &down);
     h.p[KETTLE] = 0.95f;
-    read_for(&h, 48, 5020);
-    read_for(&h, 48, 3020);
+    read_for(&h, 48, 5120);
+    read_for(&h, 48, 2220);
     h.p[KETTLE] = 0;
     read_for(&h, 320, 120);
-    int kettles = 0;
-    for (int i = 0; i < h.pulses.count; i++)
-        kettles += whose(&h, i) == KETTLE && h.pulses.of[i].lasts_ms == 96000 &&
-                   h.pulses.of[i].watts == 2900;
-    assert_int_equal(kettles, 1);
+    assert_int_equal(h.pulses.count, 2);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(whose(&h, i), h.pulses.of[i].watts == 2100 ? KETTLE : -1);
     assert_int_equal(h.edges.edges[0].claim, KETTLE);
     assert_int_equal(h.edges.edges[1].claim, KETTLE);
 }
