@@ -181,6 +181,18 @@ static void book(struct mains *m, int64_t until_ms)
     mains_house_tell(m);
 }
 
+/* What it says of a television, and of compressors beside it. */
+static void hear_gentle(struct mains *m, int64_t t_ms, const float *p)
+{
+    float other = 0;
+    for (int c = 0; c < m->classes && p; c++)
+        if (m->rules[c]->kind == MAINS_CYCLE)
+            other = fmaxf(other, p[c]);
+    for (int c = 0; c < m->classes && p; c++)
+        if (m->rules[c]->kind == MAINS_GENTLE)
+            mains_gentle_hear(&m->saved.runs.gentle, t_ms, p[c], other);
+}
+
 /* The network has spoken about the cell `lag` before the newest; usable: p is there. */
 static void take_frame(struct mains *m, int usable)
 {
@@ -199,6 +211,7 @@ static void take_frame(struct mains *m, int usable)
     for (int c = 0; c < m->classes && usable; c++)
         if (m->world.cycle[c] >= 0)
             mains_cycle_hear(&m->saved.cycles[m->world.cycle[c]], t, p[c]);
+    hear_gentle(m, t, usable ? p : NULL);
     const int decided = mains_decode_push(&m->saved.decode, m->rules, &m->saved.ring, t, step_ms(m),
                                           usable ? p : NULL, &f);
     mains_pulses_decide(&m->world, t);

@@ -13,6 +13,7 @@
 #define LOAD_SHARE 0.12f    /* and those of an unexplained load */
 #define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */
 #define OPEN_EVERY_MS 60000 /* and is looked at so often meanwhile */
+#define GENTLE_MS 600000    /* between two starts of a television */
 #define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
 
 static int alike(float a, float b, float share)
@@ -169,6 +170,38 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
     return 0;
 }
 
+/* A television switches on or off. 1: the step is its own. */
+static int gentle_edge(struct mains_runs *r, const struct mains_world *w, int c, int i)
+{
+    struct mains_run *run = &r->runs[c];
+    const struct mains_sum sum = {w->watts, w->tell.context, w->period_ms};
+    const int64_t t = mains_ring_time(w->edges, i);
+    int pair;
+    if (w->rules[c]->kind != MAINS_GENTLE || (w->elsewhere & ~w->silent) >> c & 1)
+        return 0;
+    if (w->edges->edges[i].step_w < 0) {
+        if (run->phase != MAINS_ON ||
+            mains_gentle_ends(&r->gentle, w->edges, i, run->level_w, &sum) < 0)
+            return 0;
+        mains_runs_off(run, t);
+        w->edges->edges[i].claim = (int8_t)c;
+        return 1;
+    }
+    const float odds = mains_gentle_begins(&r->gentle, w->edges, i, &sum);
+    if (odds < 0 || (run->phase != MAINS_NONE && t - run->start_ms < GENTLE_MS))
+        return 0;
+    if (run->phase == MAINS_ON) /* its end was not seen */
+        mains_runs_off(run, t);
+    if (run->phase == MAINS_PAUSE)
+        mains_runs_close(r, w, c, t, "off");
+    run->phase = MAINS_ON;
+    run->start_ms = t;
+    run->level_w = run->step_w = mains_ring_step(w->edges, i, &pair);
+    run->confidence = 1 / (1 + expf(-odds));
+    mains_runs_claim(w->edges, i, c);
+    return 1;
+}
+
 /* Whether a program runs whose heater takes as much. */
 static int is_heater(const struct mains_runs *r, const struct mains_world *w, float watts)
 {
@@ -187,6 +220,10 @@ static void take_edge(struct mains_runs *r, const struct mains_world *w, int i)
     for (int c = 0; c < w->classes && !explained; c++)
         explained = pulse_edge(r, w, c, i, t);
     if (explained || adopt_cycle(r, w, i))
+        return;
+    for (int c = 0; c < w->classes && !explained; c++)
+        explained = gentle_edge(r, w, c, i);
+    if (explained)
         return;
     explained = mains_heat_step(r, w, step);
     for (int c = 0; c < w->classes && !explained; c++)

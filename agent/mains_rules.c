@@ -21,7 +21,7 @@ static const struct mains_rule rules[] = {
     {" vacuumcleaner ", MAINS_PULSE, 300, 2400, 2600, 250, 20, 60, 45, 0, 0, 0, 20, 3, 5, 0, 0},
     {" cookingstove cooker oven stove ", MAINS_PULSE, 500, 8000, 11000, 450, 30, 900, 60, 0, 0, 0, 30, 3, 3, 0, 0},
     {" lamp lighting ", MAINS_PLAIN, 10, 500, 1000, 0, 120, 60, 60, 0, 0, 0, 60, 4, 2.5f, 0, 0},
-    {" tvlcd tvcrt tv television ", MAINS_PLAIN, 20, 400, 500, 0, 300, 120, 90, 0, 0, 0, 90, 4, 2, 0, 0},
+    {" tvlcd tvcrt tv television ", MAINS_GENTLE, 20, 400, 500, 0, 300, 120, 90, 0, 0, 0, 90, 4, 2, 0, 0},
     {" ", MAINS_PLAIN, 12, 12000, 15000, 0, 120, 120, 60, 0, 0, 0, 60, 4, 2.5f, 0, 0},
 };
 /* clang-format on */

@@ -15,7 +15,8 @@ enum mains_kind {
     MAINS_PULSE = 1, /* one heater or motor, on and off: kettle, microwave oven, iron */
     MAINS_CYCLE,     /* a compressor: weak against what else runs, again and again */
     MAINS_PROGRAM,   /* a sequence of heaters, pumps and motors: washing machine */
-    MAINS_PLAIN      /* switches on and off, with a power that wanders: television, lamp */
+    MAINS_PLAIN,     /* switches on and off: lamp */
+    MAINS_GENTLE     /* likewise, with a power that wanders: television */
 };
 
 struct mains_rule {

@@ -27,6 +27,7 @@ void mains_runs_init(struct mains_runs *r)
 {
     memset(r, 0, sizeof(*r));
     books_init(&r->books);
+    mains_gentle_init(&r->gentle);
 }
 
 int64_t mains_runs_settle_ms(void)
@@ -99,7 +100,7 @@ static void decide_on(struct mains_runs *r, const struct mains_world *w, int c, 
     const struct mains_rule *rule = w->rules[c];
     int64_t slack = (int64_t)rule->slack_s * 1000;
     float cost;
-    if ((w->elsewhere & ~w->silent) >> c & 1)
+    if ((w->elsewhere & ~w->silent) >> c & 1 || rule->kind == MAINS_GENTLE)
         return;
     int pair,
         i = mains_ring_best(w->edges, rule, 1, near_ms - slack, near_ms + slack, near_ms, 0, &cost);
@@ -207,6 +208,9 @@ static void tell(struct mains_runs *r, const struct mains_world *w, int c, int64
         return;
     if (!run->told_ms) {
         int64_t since = run->start_ms;
+        if (rule->kind == MAINS_GENTLE && run->phase == MAINS_ON &&
+            until - since < MAINS_GENTLE_SURE_MS)
+            return;
         if (rule->early_s && run->heater_ms) /* how long it pumped before does not make it surer */
             since = run->heater_ms - (int64_t)rule->early_s * 1000;
         if (until - since < (int64_t)rule->run_s * 1000 || run->peak_w < rule->peak_w ||
@@ -422,6 +426,9 @@ void mains_runs_book(struct mains_runs *r, const struct mains_world *w, int64_t 
                 mains_cycle_gone(&w->cycles[w->cycle[c]], end))
                 mains_runs_off(run, end);
             tell(r, w, c, end);
+            if (w->rules[c]->kind == MAINS_GENTLE && run->phase == MAINS_ON &&
+                mains_gentle_gone(&r->gentle, run->start_ms, end))
+                mains_runs_off(run, run->told_ms ? end : run->start_ms); /* or it was none */
             if (run->phase == MAINS_PAUSE && end - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
                 mains_runs_close(r, w, c, end, "off");
         }
@@ -453,7 +460,8 @@ void mains_runs_end(struct mains_runs *r, const struct mains_world *w, int64_t t
 
 int mains_runs_check(const struct mains_runs *r)
 {
-    if (r->queued < 0 || r->queued > MAINS_QUEUE || r->lead.cell < 0 || books_check(&r->books))
+    if (r->queued < 0 || r->queued > MAINS_QUEUE || r->lead.cell < 0 || r->gentle.cell < 0 ||
+        books_check(&r->books))
         return -EBADMSG;
     for (int i = 0; i < r->queued; i++) {
         const struct mains_switch *s = &r->queue[i];

@@ -17,6 +17,7 @@
 #include "agent/books.h"
 #include "agent/mains_cycle.h"
 #include "agent/mains_decode.h"
+#include "agent/mains_gentle.h"
 #include "agent/mains_pulse.h"
 
 #define MAINS_QUEUE 24
@@ -33,7 +34,7 @@ struct mains_run {
     float level_w, floor_w, foreign_w, step_w, peak_w, last_w, confidence;
     float heat_w, heater_w; /* what a program's heater takes now; took when it was last on */
     float rest_w;           /* least that it took of late, beside its heater; negative: not known */
-    int32_t phase; /* enum mains_phase */
+    int32_t phase;          /* enum mains_phase */
 };
 
 struct mains_switch {                    /* a switching that is still to come */
@@ -61,6 +62,7 @@ struct mains_runs {
     struct mains_switch queue[MAINS_QUEUE];
     struct mains_run runs[MAINS_CLASSES];
     struct mains_lead lead;
+    struct mains_gentle gentle;
     struct books books;
 };
 

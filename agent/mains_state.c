@@ -43,6 +43,8 @@ static void shift(struct mains_saved *s, int64_t offset_ms)
     if (s->runs.lead.cell)
         s->runs.lead.cell += by / MAINS_LEAD_MS;
     move(&s->runs.lead.done_ms, by);
+    if (s->runs.gentle.cell)
+        s->runs.gentle.cell += by / MAINS_GENTLE_MS;
     for (int i = 0; i < MAINS_DEPTH; i++)
         move(&s->decode.frame_ms[i], by);
     for (int i = 0; i < s->runs.queued; i++) {
