@@ -64,7 +64,7 @@ struct alert {
 #define OUTCOME_EVENTS 32 /* a mains meter may end all its runs with one reading */
 #define OUTCOME_ALERTS 12
 #define OUTCOME_HOURS 13
-#define OUTCOME_STATE_BYTES 11264
+#define OUTCOME_STATE_BYTES 12288
 
 /* All that follows from one reading (or the passing of time) on one meter. */
 struct outcome {

@@ -67,7 +67,7 @@ int history_trim(struct store *s, int64_t max_rows);
 int history_progress(struct store *s, const char *meter, int64_t *t_ms);
 int history_set_progress(struct store *s, const char *meter, int64_t t_ms);
 
-#define HISTORY_STATE_BYTES 11264u
+#define HISTORY_STATE_BYTES 12288u
 /* A small opaque block per meter (identification belief, open alerts), at most HISTORY_STATE_BYTES,
  * versioned by the caller. history_state returns its size, or -ENOENT, -ENOSPC. */
 int history_state(struct store *s, const char *meter, void *data, size_t size);
