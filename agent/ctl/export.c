@@ -18,6 +18,9 @@
 #define LABEL_BYTES 32 /* of a class, as in a model */
 #define PATH_BYTES 2048
 #define RUNS 10000
+/* Of the time around a run, as long as nothing else ran: a window of training (68 min) has to fit,
+ * and shows how a run begins and ends. */
+#define AROUND_MS (75 * INT64_C(60000))
 
 struct span {
     int64_t from_ms, to_ms;
@@ -163,27 +166,40 @@ static int copy_all(struct job *j, char why[CLI_WHY])
 
 struct collector {
     struct job *job;
-    int64_t margin_ms;
+    const char *runs;
+    int64_t later_ms; /* when the next run of another name began */
+    int taken;        /* the last span is of the run before this one */
 };
 
+/* Newest first. */
 static int add_span(void *context, const struct history_run *run)
 {
-    const struct collector *c = context;
+    struct collector *c = context;
     struct job *j = c->job;
-    if (run->end_ms > 0)
+    const int own = strcmp(run->appliance, c->runs) == 0;
+    if (!own) {
+        struct span *last = c->taken ? &j->spans[j->span_count - 1] : NULL;
+        if (last && last->from_ms < run->end_ms)
+            last->from_ms = run->end_ms;
+        c->later_ms = run->start_ms;
+        c->taken = 0;
+    } else if (run->end_ms > 0) {
+        const int64_t to_ms = run->end_ms + AROUND_MS;
         j->spans[j->span_count++] =
-            (struct span){run->start_ms - c->margin_ms, run->end_ms + c->margin_ms};
-    return 0;
+            (struct span){run->start_ms - AROUND_MS, to_ms < c->later_ms ? to_ms : c->later_ms};
+        c->taken = 1;
+    }
+    return j->span_count == RUNS;
 }
 
 /* The times of the runs that the history, corrected by `nilmctl label`, calls so. */
-static int find_runs(struct job *j, struct store *store, const char *runs, int64_t margin_ms)
+static int find_runs(struct job *j, struct store *store, const char *runs)
 {
-    struct collector c = {j, margin_ms};
+    struct collector c = {.job = j, .runs = runs, .later_ms = INT64_MAX};
     j->spans = calloc(RUNS, sizeof *j->spans);
     if (!j->spans)
         return -ENOMEM;
-    return history_list(store, j->from_ms, j->to_ms, j->meter, runs, RUNS, add_span, &c);
+    return history_list(store, j->from_ms, j->to_ms, j->meter, NULL, INT32_MAX, add_span, &c);
 }
 
 static int report(const char *command, const struct job *j, const char *label, int json)
@@ -230,9 +246,12 @@ static int export(const char *command, const struct config *c, struct job *j, co
     if (runs && (code = cli_store(command, c, 0, &store)) != CLI_DONE)
         return code;
     if (runs)
-        rc = find_runs(j, store, runs, 2 * m->meter.min_off_ms);
+        rc = find_runs(j, store, runs);
     if (rc < 0)
         snprintf(why, sizeof why, "%s", store_error(store));
+    else if (runs && j->span_count == 0 && (rc = -ENOENT))
+        snprintf(why, sizeof why, "no finished run of meter %s is called \"%s\" at that time",
+                 j->meter, runs);
     else if ((rc = choose_folder(j, label)) < 0)
         snprintf(why, sizeof why, "%s: %s", j->out, strerror(-rc));
     else
@@ -258,8 +277,9 @@ int ctl_export(int argc, char **argv)
          "from then on: 2h (ago), 2024-05-01, 2024-05-01T12:00, @SECONDS; else all", 0, 0},
         {"to", CLI_TIME, &j.to_ms, "TIME", "up to then", 0, 0},
         {"runs", CLI_TEXT, &runs, "APPLIANCE",
-         "only the runs that the history calls so (nilmctl label corrects it), with what is "
-         "around them",
+         "only the runs that the history calls so (nilmctl label corrects it), with up to 75 "
+         "minutes "
+         "around them in which nothing else ran",
          0, 0},
         {"json", CLI_FLAG, &json, NULL, "one JSON object on standard output", 0, 0},
         {0}};

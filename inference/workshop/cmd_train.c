@@ -59,7 +59,18 @@ static int train_and_save(const struct request *r, int argc, char **argv)
     rc = train_command_load(r->dir, &r->data, 7u, r->train.quiet, &data, why, sizeof(why));
     if (rc)
         return cli_fail(cli_code(rc), "%s", why);
+    if (data.train->few[0])
+        fprintf(stderr,
+                "nilm-model: left out: %s; a class needs %u traces and a window of %.0f minutes\n",
+                data.train->few, r->data.min_traces,
+                (double)r->data.window * r->data.period_ms / 60000);
     spec.class_count = data.train->class_count;
+    if (spec.class_count < 2 && r->network.head == 0) {
+        code = cli_fail(CLI_FAILED,
+                        "%s: expected traces of two classes or more to tell apart, found %u",
+                        r->dir, spec.class_count);
+        goto out;
+    }
     rc = net_create(&spec, &net, why, sizeof(why));
     if (rc) {
         code = cli_fail(CLI_USAGE, "%s%s%s", r->network.file ? r->network.file : "",

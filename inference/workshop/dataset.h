@@ -98,6 +98,7 @@ struct dataset {
                                        NULL without keep_unknown */
     char (*unknown_labels)[DATASET_LABEL_BYTES];
     uint32_t unknown_class_count;
+    char few[512]; /* classes left out for too few traces or no window, as text; "": none */
     char *without; /* the classes that options.without left out, separated by commas; NULL: none */
     uint64_t bad_lines;      /* not readings: skipped */
     uint64_t backward_lines; /* readings whose time ran backwards: skipped */

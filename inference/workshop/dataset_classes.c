@@ -3,6 +3,7 @@
 #include "inference/workshop/dataset_files.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,14 @@ static int apply_without(struct dataset *d, const struct dataset_folder *f, uint
 
 /* --- classes that stay --- */
 
+/* Says that a class is not among those that are learned: a person who labelled it wonders. */
+static void note_few(struct dataset *d, const char *label, uint64_t traces, uint64_t windows)
+{
+    const size_t n = strlen(d->few);
+    snprintf(d->few + n, sizeof d->few - n, "%s%s (%" PRIu64 " traces, %" PRIu64 " windows)",
+             n ? ", " : "", label, traces, windows);
+}
+
 /* When the options name none: those with enough traces and a window that are not left out. */
 static int choose_classes(struct dataset *d, const struct dataset_folder *f, uint32_t *map,
                           char *why, size_t why_size)
@@ -91,9 +100,12 @@ static int choose_classes(struct dataset *d, const struct dataset_folder *f, uin
         traces[f->files[i].label] += !f->files[i].ambiguous;
     for (size_t i = 0; i < d->window_count; i++)
         windows[d->windows[i].label]++;
-    for (uint32_t c = 0; c < f->class_count; c++)
+    for (uint32_t c = 0; c < f->class_count; c++) {
         keep[c] =
             d->options.min_traces == 0 || (traces[c] >= d->options.min_traces && windows[c] > 0);
+        if (!keep[c])
+            note_few(d, f->labels[c], traces[c], windows[c]);
+    }
     int rc = apply_without(d, f, keep, why, why_size);
     for (uint32_t c = 0; rc == 0 && c < f->class_count; c++) {
         map[c] = keep[c] ? d->class_count : NO_CLASS;

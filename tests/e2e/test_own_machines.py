@@ -67,9 +67,19 @@ with World() as world:
                  recorder.config)
     check(result.returncode == 0 and '"files":2' in result.stdout, f"a stretch: {result.stdout.strip()}{result.stderr.strip()}")
     runs = run(NILMCTL, *export[1:], "--runs", "Nothing", "--out", f"{world.folder}/none", "--config", recorder.config)
-    check(runs.returncode == 2 and "nothing of meter press" in runs.stderr, f"no such runs: {runs.stderr.strip()}")
+    check(runs.returncode == 2 and 'meter press is called "Nothing"' in runs.stderr, f"no such runs: {runs.stderr.strip()}")
+    washes = [e for e in json.loads(recorder.ctl("events", "--meter", "lathe", "--since", "2026-03-05Z", "--limit", "1000", "--json").stdout)["events"]]
+    cut = json.loads(run(NILMCTL, *given(list(export[1:]), meter="lathe", label="Wash", out=f"{world.folder}/runs"), "--runs", "Washingmachine", "--from", "2026-03-05Z",
+                         "--json", "--config", recorder.config).stdout)
+    all_of_it = json.loads(run(NILMCTL, *given(list(export[1:]), meter="lathe", out=f"{world.folder}/runs"), "--from", "2026-03-05Z", "--json", "--config", recorder.config).stdout)
+    share = sum(e["duration"] + 2 * 75 * 60 for e in washes) / (10 * 86400)
+    check(len(washes) > 5 and {e["appliance"] for e in washes} == {"Washingmachine"} and 0.7 * share < cut["readings"] / all_of_it["readings"] < 1.3 * share,
+          f"{len(washes)} runs with what is around them are {cut['readings']} of {all_of_it['readings']} readings, {share:.0%} of the time")
     none = run(NILMCTL, *given(list(export[1:]), meter="drill"), "--config", recorder.config)
     check(none.returncode == 1 and 'no meter "drill"' in none.stderr, "a meter that is not there")
+
+    few = run(NILM_MODEL, "train", "--data", f"{world.folder}/part", "--out", f"{world.folder}/few.nilm", *SMALL)
+    check(few.returncode == 2 and "Press 4 (2 traces" in few.stderr and "two classes" in few.stderr, f"two days of one machine: {few.stderr.strip()}")
 
     for command in (train + SMALL, quantize, pack, given(sign, key=world.sign_key)):
         result = run(NILM_MODEL, *command[1:], cwd=world.folder, timeout=200)
