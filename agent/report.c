@@ -10,6 +10,7 @@
 #include "agent/event.h"
 #include "storage/energy.h"
 #include "storage/history.h"
+#include "storage/machines.h"
 
 #define DAY_MS 86400000LL
 
@@ -163,6 +164,44 @@ static int add_hour(void *context, const char *meter, const struct energy_hour *
     return 0;
 }
 
+static int add_quarter(void *context, const char *meter, const struct machines_quarter *q)
+{
+    struct report *r = context;
+    struct report_meter *m = find_meter(r, meter);
+    int date;
+    if (!m)
+        return 0;
+    const int at = shift_at(r->config->shifts, r->config->shift_count, q->start_ms, &date);
+    struct report_shift *s = &m->states.shifts[at < 0 ? SHIFT_MAX : at];
+    const uint64_t starts = (uint64_t)(q->starts > 0 ? q->starts : 0);
+    const double run_s = (double)(q->run_ms + q->peak_ms) / 1000;
+    m->states.off_s += (double)q->off_ms / 1000;
+    m->states.idle_s += (double)q->idle_ms / 1000;
+    m->states.run_s += run_s;
+    m->states.peak_s += (double)q->peak_ms / 1000;
+    m->states.starts += starts;
+    s->wh += q->wh;
+    s->run_s += run_s;
+    s->starts += starts;
+    return 0;
+}
+
+/* Quarters are kept for 100 days, and come some minutes late. */
+static void use_states(struct report_meter *m)
+{
+    const struct report_states *s = &m->states;
+    const double seen_s = s->off_s + s->idle_s + s->run_s;
+    m->off_s = fmax(m->seen_s - m->run_s, 0);
+    if (seen_s <= 0 || seen_s < 0.99 * m->seen_s - 900)
+        return;
+    m->off_s = s->off_s;
+    m->idle_s = s->idle_s;
+    m->run_s = s->run_s;
+    m->peak_s = s->peak_s;
+    m->starts = s->starts;
+    memcpy(m->shifts, s->shifts, sizeof m->shifts);
+}
+
 static int add_alert(void *context, const struct alerts_row *row)
 {
     struct report *r = context;
@@ -196,6 +235,7 @@ static void add_up(struct report *r)
     double runs_wh = 0, runs_cost = 0;
     for (size_t i = 0; i < r->meter_count; i++) {
         end_day(r, &r->meters[i]);
+        use_states(&r->meters[i]);
         if (!r->meters[i].counted)
             continue;
         r->wh += r->meters[i].wh;
@@ -230,6 +270,8 @@ int report_read(struct report *r, struct store *store)
     int rc = history_list(store, began_ms, r->to_ms, r->meter, NULL, INT32_MAX, add_run, r);
     if (rc >= 0)
         rc = energy_list(store, r->meter, r->from_ms, r->to_ms, add_hour, r);
+    if (rc >= 0)
+        rc = machines_list(store, r->meter, r->from_ms, r->to_ms, add_quarter, r);
     if (rc >= 0)
         rc = alerts_list(store, r->from_ms, r->to_ms, 0, REPORT_ALERTS, add_alert, r);
     if (rc < 0)

@@ -39,10 +39,17 @@ struct report_meter {
     char name[64];
     int counted;
     double wh, cost, base_wh, low_w, high_w;
-    double seen_s, run_s, peak_s;
+    /* Of a machine by its states, as long as these are kept; of others on (run) and off. Seen is
+     * off, idle and run; peaks are among run. */
+    double seen_s, off_s, idle_s, run_s, peak_s;
     uint64_t starts;
     struct report_shift shifts[SHIFT_MAX + 1]; /* as configured; the last: outside of all */
-    double day_low_w, day_wh, day_seen_s;      /* of the day that is being added up */
+    struct report_states {                     /* of quarters of an hour */
+        double off_s, idle_s, run_s, peak_s;
+        uint64_t starts;
+        struct report_shift shifts[SHIFT_MAX + 1];
+    } states;
+    double day_low_w, day_wh, day_seen_s; /* of the day that is being added up */
     int32_t day;
 };
 

@@ -27,8 +27,8 @@ struct row { /* one shift of one day */
 
 struct summary {
     const struct config *config;
-    struct total total;
-    struct row *rows; /* ROWS */
+    struct total total, outside; /* of all shifts */
+    struct row *rows;            /* ROWS */
     size_t row_count;
 };
 
@@ -55,8 +55,10 @@ static int visit(void *context, const char *meter, const struct machines_quarter
     (void)meter;
     add(&s->total, q);
     const int shift = shift_at(s->config->shifts, s->config->shift_count, q->start_ms, &date);
-    if (shift < 0)
+    if (shift < 0) {
+        add(&s->outside, q);
         return 0;
+    }
     size_t i = s->row_count; /* those of late are last */
     while (i > 0 && (s->rows[i - 1].shift != shift || s->rows[i - 1].date != date))
         i--;
@@ -137,10 +139,15 @@ static void print_machine(const char *meter, const struct machine *m, const stru
     const double learned = machine_limits(m, &l);
     printf("%s: %s since %s; ", meter, state, cli_stamp(since, stamp));
     if (learned < 1)
-        printf("limits are learned (%.0f %%)\n", 100 * learned);
+        printf("limits are being learned (%.0f %%)\n", 100 * learned);
+    else if (l.run_w <= 0 && l.peak_w <= 0)
+        printf("it runs whenever it is on: one level of power\n");
+    else if (l.peak_w <= 0)
+        printf("runs from %.0f W, no peak is told apart\n", l.run_w);
+    else if (l.run_w <= 0)
+        printf("peak from %.0f W, idle is not told apart\n", l.peak_w);
     else
-        printf("runs from %.0f W, peak from %.0f W%s\n", l.run_w, l.peak_w,
-               l.run_w > 0 && l.peak_w > 0 ? "" : " (0: not told apart)");
+        printf("runs from %.0f W, peak from %.0f W\n", l.run_w, l.peak_w);
     printf("%-26s %8s %8s %8s %8s %7s %8s %12s\n", "", "OFF H", "IDLE H", "RUN H", "PEAK H",
            "STARTS", "PER H", "WH");
     for (size_t i = 0; i < s->row_count; i++) {
@@ -148,6 +155,10 @@ static void print_machine(const char *meter, const struct machine *m, const stru
         printf("%04d-%02d-%02d %-15.15s ", r->date / 10000, r->date / 100 % 100, r->date % 100,
                s->config->shifts[r->shift].name);
         print_total(&r->total);
+    }
+    if (s->row_count && s->outside.wh > 0) {
+        printf("%-26s ", "(in no shift)");
+        print_total(&s->outside);
     }
     printf("%-26s ", "all");
     print_total(&s->total);
@@ -163,7 +174,7 @@ static int show(struct store *store, const struct config_meter *c, int64_t from_
     if (bytes < 0 && bytes != -ENOENT)
         return bytes;
     int rc = machine_create(&c->machine, saved, bytes < 0 ? 0 : bytes, &m);
-    s->total = (struct total){0};
+    s->total = s->outside = (struct total){0};
     s->row_count = 0;
     if (rc == 0)
         rc = machines_list(store, c->meter.name, from_ms, to_ms, visit, s);

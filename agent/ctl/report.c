@@ -67,9 +67,10 @@ static void add_meters(const struct report *r, cJSON *root)
         number(o, "low", fmax(0, m->low_w), 10);
         number(o, "high", m->high_w, 10);
         number(o, "seen_hours", m->seen_s / 3600, 1000);
+        number(o, "off_hours", m->off_s / 3600, 1000);
+        number(o, "idle_hours", m->idle_s / 3600, 1000);
         number(o, "run_hours", m->run_s / 3600, 1000);
         number(o, "peak_hours", m->peak_s / 3600, 1000);
-        number(o, "idle_hours", (m->seen_s - m->run_s) / 3600, 1000);
         cJSON_AddNumberToObject(o, "starts", (double)m->starts);
         number(o, "starts_per_hour", m->seen_s > 0 ? (double)m->starts * 3600 / m->seen_s : 0,
                1000);
@@ -158,20 +159,26 @@ void report_csv(const struct report *r, FILE *out)
 
 /* ---- table ---- */
 
+static void print_shift(const char *name, const struct report_shift *s)
+{
+    printf("    %-20s %10.2f %28.1f %17llu\n", name, s->wh / 1000, s->run_s / 3600,
+           (unsigned long long)s->starts);
+}
+
 static void print_meters(const struct report *r)
 {
-    printf("\n%-24s %10s %8s %9s %9s %9s %7s %8s\n", "METER", "KWH", "BASE", "RUN H", "PEAK H",
-           "IDLE H", "STARTS", "PER HOUR");
+    printf("\n%-24s %10s %8s %9s %9s %9s %9s %7s %8s\n", "METER", "KWH", "BASE", "OFF H", "IDLE H",
+           "RUN H", "PEAK H", "STARTS", "PER HOUR");
     for (size_t i = 0; i < r->meter_count; i++) {
         struct report_meter m = r->meters[i];
-        printf("%-24s %10.2f %6.0f %% %9.1f %9.1f %9.1f %7llu %8.2f\n", cli_plain(m.name),
-               m.wh / 1000, m.wh > 0 ? 100 * m.base_wh / m.wh : 0, m.run_s / 3600, m.peak_s / 3600,
-               (m.seen_s - m.run_s) / 3600, (unsigned long long)m.starts,
+        printf("%-24s %10.2f %6.0f %% %9.1f %9.1f %9.1f %9.1f %7llu %8.2f\n", cli_plain(m.name),
+               m.wh / 1000, m.wh > 0 ? 100 * m.base_wh / m.wh : 0, m.off_s / 3600, m.idle_s / 3600,
+               m.run_s / 3600, m.peak_s / 3600, (unsigned long long)m.starts,
                m.seen_s > 0 ? (double)m.starts * 3600 / m.seen_s : 0);
         for (size_t k = 0; k < r->config->shift_count; k++)
-            printf("    %-20s %10.2f          %9.1f %27llu\n", r->config->shifts[k].name,
-                   m.shifts[k].wh / 1000, m.shifts[k].run_s / 3600,
-                   (unsigned long long)m.shifts[k].starts);
+            print_shift(r->config->shifts[k].name, &m.shifts[k]);
+        if (r->config->shift_count && m.shifts[SHIFT_MAX].wh > 0)
+            print_shift("(in no shift)", &m.shifts[SHIFT_MAX]);
     }
 }
 
@@ -199,8 +206,9 @@ void report_table(const struct report *r)
     printf("\n%zu alerts\n", r->alert_count);
     for (size_t i = 0; i < r->alert_count; i++) {
         struct alerts_row a = r->alerts[i];
-        printf("  %s %s: %s %s: %s%s\n", cli_stamp(a.since_ms, from), a.alert, cli_plain(a.meter),
-               cli_plain(a.appliance), cli_plain(a.seen), a.cleared_ms ? "" : " (open)");
+        printf("  %s %s: %s%s%s: %s%s\n", cli_stamp(a.since_ms, from), a.alert, cli_plain(a.meter),
+               a.appliance[0] ? " " : "", cli_plain(a.appliance), cli_plain(a.seen),
+               a.cleared_ms ? "" : " (open)");
     }
     if (r->overflow)
         printf("There is more than a report holds: choose a shorter time.\n");

@@ -246,9 +246,11 @@ static void meters(const struct report *r, FILE *f)
 {
     if (!r->meter_count)
         return;
-    fprintf(f, "<section><h2>Meters</h2><table><tr><th>meter<th class=n>kWh<th class=n>base"
-               "<th class=n>run h<th class=n>peak h<th class=n>idle h<th class=n>starts"
-               "<th class=n>per hour<th class=n>highest W</tr>");
+    fprintf(
+        f,
+        "<section><h2>Meters</h2><table><tr><th>meter<th class=n>kWh<th class=n>base"
+        "<th class=n>off h<th class=n>idle h<th class=n>run h<th class=n>peak h<th class=n>starts"
+        "<th class=n>per hour<th class=n>highest W</tr>");
     for (size_t i = 0; i < r->meter_count; i++) {
         const struct report_meter *m = &r->meters[i];
         fprintf(f, "<tr><td>");
@@ -256,9 +258,9 @@ static void meters(const struct report *r, FILE *f)
         fprintf(
             f,
             "<td class=n>%.2f<td class=n>%.0f %%<td class=n>%.1f<td class=n>%.1f<td class=n>%.1f"
-            "<td class=n>%" PRIu64 "<td class=n>%.2f<td class=n>%.0f</tr>",
-            m->wh / 1000, m->wh > 0 ? 100 * m->base_wh / m->wh : 0, m->run_s / 3600,
-            m->peak_s / 3600, (m->seen_s - m->run_s) / 3600, m->starts,
+            "<td class=n>%.1f<td class=n>%" PRIu64 "<td class=n>%.2f<td class=n>%.0f</tr>",
+            m->wh / 1000, m->wh > 0 ? 100 * m->base_wh / m->wh : 0, m->off_s / 3600,
+            m->idle_s / 3600, m->run_s / 3600, m->peak_s / 3600, m->starts,
             m->seen_s > 0 ? (double)m->starts * 3600 / m->seen_s : 0, m->high_w);
     }
     fprintf(f, "</table></section>");
@@ -268,12 +270,14 @@ static void meters(const struct report *r, FILE *f)
             "<section><h2>Shifts</h2><table><tr><th>meter<th>shift<th class=n>kWh<th class=n>run h"
             "<th class=n>starts</tr>");
     for (size_t i = 0; i < r->meter_count; i++) {
-        for (size_t k = 0; k < r->config->shift_count; k++) {
+        for (size_t k = 0; k <= SHIFT_MAX; k++) {
             const struct report_shift *s = &r->meters[i].shifts[k];
+            if (k >= r->config->shift_count && (k < SHIFT_MAX || s->wh <= 0))
+                continue;
             fprintf(f, "<tr><td>");
             text(f, r->meters[i].name);
             fprintf(f, "<td>");
-            text(f, r->config->shifts[k].name);
+            text(f, k < SHIFT_MAX ? r->config->shifts[k].name : "in no shift");
             fprintf(f, "<td class=n>%.2f<td class=n>%.1f<td class=n>%" PRIu64 "</tr>", s->wh / 1000,
                     s->run_s / 3600, s->starts);
         }

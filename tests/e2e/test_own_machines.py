@@ -53,6 +53,15 @@ with World() as world:
         check(abs(m["energy"] - truth) < 0.002 * truth + 1, f"{name}: {m['energy']:.0f} Wh in quarters, {truth:.0f} in hours")
         check(abs(hours - 13 * 24) < 1 and m["starts"] > 13 and (m["learned"] == 1) == (name != "press"), f"{name}: {hours:.1f} h, {m['starts']} starts, limits {m['run_w']}, {m['peak_w']}")
         check(not weekend and len(m["shifts"]) >= 13 * 2 and 0 < by_shift <= m["energy"] + 0.1, f"{name}: {by_shift:.0f} Wh in {len(m['shifts'])} shifts, none early at the weekend")
+    report = json.loads(recorder.ctl("report", "--from", "2026-03-02Z", "--json").stdout)
+    for m in report["meters"]:
+        q = machines[m["meter"]]
+        same = [abs(m["off_hours"] - q["off_hours"]), abs(m["idle_hours"] - q["idle_hours"]), abs(m["run_hours"] - q["run_hours"] - q["peak_hours"]),
+                abs(m["peak_hours"] - q["peak_hours"]), abs(m["starts"] - q["starts"])]
+        shifts = sum(s["energy"] for s in m["shifts"])
+        check(max(same) < 0.01 and abs(m["seen_hours"] - 13 * 24) < 1, f"the report on {m['meter']} tells the same states: {m['idle_hours']:.1f} h idle")
+        check(abs(shifts - m["energy"]) < 0.002 * m["energy"] + 1 and any(s["shift"] == "" for s in m["shifts"]), f"and its shifts, and what is in none, are all of it: {shifts:.0f} Wh")
+    check("(in no shift)" in recorder.ctl("report", "--from", "2026-03-02Z").stdout, "as in the table")
     table = recorder.ctl("machines", "--since", "2026-03-02Z", "--meter", "lathe").stdout
     check(table.startswith("lathe: ") and " early " in table and "\nall " in table, "as a table:\n" + "\n".join(table.splitlines()[:5]))
 
