@@ -48,7 +48,7 @@ int anomaly_change_far(const struct anomaly_basis *b, uint32_t i)
 static int beyond_all(const struct anomaly_basis *b, uint32_t i)
 {
     const struct anomaly_usual *u = b->usual;
-    const double most = (1 + OVER * b->f) * u->run_high[ANOMALY_WATTS];
+    const double most = (1 + OVER * scale(b, ANOMALY_WATTS)) * u->run_high[ANOMALY_WATTS];
     if (u->count >= RUNS_KNOWN && (double)b->routine->last[i].mean_w > most)
         return 1;
     return i < 3 ? anomaly_change_far(b, i) : 0;

@@ -191,7 +191,9 @@ static void expect_next(struct judge *j)
                 fmax(WAIT_PERIODS * j->usual.period_high, 1.5 * j->usual.period_most) * j->basis.f;
             snprintf(slot->appliance, sizeof(slot->appliance), "%s", j->run->appliance);
             slot->wait_ms = (int64_t)(wait * 1000);
-            slot->at_ms = j->run->start_ms + slot->wait_ms;
+            /* a long run is followed by a long rest */
+            const double longer = fmax(0, seconds_of(j->run) - j->usual.s);
+            slot->at_ms = j->run->start_ms + slot->wait_ms + (int64_t)(longer * 1000);
         }
     }
     a->next_due_ms = 0;

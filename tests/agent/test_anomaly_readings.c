@@ -31,6 +31,12 @@ static void tells_the_cycle_that_does_not_come(void **state)
     b.n = 0;
     anomaly_bench_cycle(&b, 900, 80, 1300);
     assert_int_equal(anomaly_bench_told(&b, "cycle_missing", 1), 1);
+    /* nor is the rest that follows a long run */
+    anomaly_bench_cycle(&b, 2 * 3600, 80, 30 * 60);
+    b.n = 0;
+    assert_int_equal(anomaly_bench_readings(&b, 10 * MINUTE, 1, 2), 0);
+    anomaly_bench_cycle(&b, 900, 80, 1300);
+    b.n = 0;
     /* a silence is no missing cycle */
     struct alert out[ANOMALY_ALERTS];
     assert_int_equal(anomaly_silent(&b.a, b.t, 600000, out), 1);

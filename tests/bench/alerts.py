@@ -262,6 +262,11 @@ class Bench:
                     if not any(a < r["start_ms"] + size * HOUR_MS and b > r["start_ms"] for a, b in self.holes[load])]
             several = [min((s for s in seen if s >= d), default=None) for d in several]
             return sorted({d - 1e-5 for d in several if d is not None})
+        if kind == "silent":  # not where the recording is silent itself
+            for a, b in self.holes[load]:
+                several = [max(d, (b - begin) / DAY_MS + 0.05) if (a - begin) / DAY_MS < d + size / 24 and (b - begin) / DAY_MS > d - 0.05
+                           else d for d in several]
+            return [d for d in several if d < last]
         return [d for i, d in enumerate(several) if i == 0 or d < last - 2]
 
     def faults(self):
