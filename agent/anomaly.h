@@ -3,28 +3,33 @@
  *
  * Of appliances, from what was learned (anomaly_routine.h), after the learning period and
  * ANOMALY_RUNS main runs:
- *  left_on           the run lasts longer than the longest by a half (by 10 minutes at least, by 6
- *                    hours at most; twice the longest where lengths vary, more when few runs are
- *                    known), and than three times the 95 % quantile (or that and 6 hours). Cleared
- *                    when it ends.
+ *  left_on           the run lasts longer than the longest by a half (twice the longest where
+ *                    lengths vary, more when few runs are known; by 10 minutes at least, by 6 hours
+ *                    or a half at most), and than three times the 95 % quantile (or that and 6
+ *                    hours). Cleared when it ends.
  *  power_unusual     median power of the last 5 main runs more than 12 % beyond the blocks of five
  *                    of all days; its mean since yesterday more than 10 % (more when few days are
  *                    known) and 3 spreads beyond that of other days; of loads with less than five
  *                    runs a day also: two of the last three runs beyond all others by far, three
- *                    of the last four by 10 %.
+ *                    of the last four by 10 %, two of the last five 12 % above all others; and a
+ *                    median of five only when it is 5 % beyond all but one of the sample.
  *  duration_unusual  the same with 45 %, 15 % and 30 %; where lengths vary, instead of five runs:
- *                    median of 9 more than 5 % beyond nine of ten runs.
+ *                    median of 9 more than 5 % beyond nine of ten runs. Of loads with less than
+ *                    five runs a day a median of five also has to be a fifth above the 95 %
+ *                    quantile, or half of the 10 % quantile (a median of nine: four fifths of it).
  *  cycling_often, cycle_missing  of what runs in regular cycles: mean period of the last 8 more
  *                    than 50 % beyond what such means were, or the mean since yesterday 15 %; no
  *                    start for 2.2 usual long periods; cycling_often also: 60 % more starts a day
- *                    than ever.
+ *                    than ever (three times as many with less than five a day).
  *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
  *                    was when learning ended, and 5 % farther than anything learned until then.
- *  time_unusual      an unknown load of a sum ran at an hour in which there were none before.
- *                    Cleared an hour later.
+ *  time_unusual      an unknown load of a sum ran at a time of day at which, give or take two
+ *                    hours, none half as strong did. Cleared an hour later.
  * Of the meter: meter_silent, meter_frozen (the same reading for 3 times the longest such stretch;
- *  with the load at rest 10 times and 3 hours), reading_impossible, total_over, energy_over.
- * Margins of power grow where few runs are known, by a half at 19 runs.
+ *  at rest for 10 times and 3 hours, but not at 0 W: unplugged), reading_impossible, total_over,
+ *  energy_over.
+ * Margins of power, and all of loads with less than five runs a day, grow where few runs are known,
+ * by a half at 19 runs.
  * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7; once more by 1.6 for appliances
  * that are separated from a sum, whose lengths and periods are judged since yesterday alone.
  *
