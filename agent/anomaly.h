@@ -5,7 +5,7 @@
  * ANOMALY_RUNS main runs:
  *  left_on           the run lasts longer than the longest by a half (twice the longest where
  *                    lengths vary, more when few runs are known; by 10 minutes at least, by 6 hours
- *                    or a half at most), and than three times the 95 % quantile (or that and 6
+ *                    or a half at most), and than four times the 95 % quantile (or that and 6
  *                    hours). Cleared when it ends.
  *  power_unusual     median power of the last 5 main runs more than 12 % beyond the blocks of five
  *                    of all days; its mean since yesterday more than 10 % (more when few days are

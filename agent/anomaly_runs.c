@@ -14,7 +14,7 @@
 #define CROWDED 0.6      /* more starts than on any day */
 #define CROWDED_RARE 2.0 /* of what people switch on when they like */
 #define WAIT_PERIODS 2.2
-#define LEFT_ON_FACTOR 3.0
+#define LEFT_ON_FACTOR 4.0
 #define LEFT_ON_MORE_S 21600.0
 #define LEFT_ON_LONGEST 0.5
 #define LEFT_ON_VARIED 1.0 /* of loads whose runs last minutes or hours */

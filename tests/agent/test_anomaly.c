@@ -266,17 +266,17 @@ static void left_on_once(void **state)
     anomaly_bench_learned(&b);
     struct anomaly_run run = {.appliance = "Fridge", .start_ms = b.t, .mean_w = 80};
     anomaly_recall(&b.r, &b.rules, &run, &bounds);
-    assert_true(bounds.left_on_s > 2000 && bounds.left_on_s < 2800);
-    run.end_ms = b.t + 2000000;
+    assert_true(bounds.left_on_s > 3000 && bounds.left_on_s < 4000);
+    run.end_ms = b.t + 3000000;
     assert_int_equal(anomaly_running(&b.a, &bounds, &run, out), 0);
-    run.end_ms = b.t + 2800000;
+    run.end_ms = b.t + 4000000;
     assert_int_equal(anomaly_running(&b.a, &bounds, &run, out), 1);
     assert_string_equal(out[0].alert, "left_on");
     assert_int_equal(out[0].since_ms, b.t);
     assert_int_equal(out[0].severity, ALERT_WARNING);
     run.end_ms += MINUTE;
     assert_int_equal(anomaly_running(&b.a, &bounds, &run, b.told), 0);
-    run.end_ms = b.t + 9000000; /* worse: told again, under the same id */
+    run.end_ms = b.t + 12600000; /* worse: told again, under the same id */
     assert_int_equal(anomaly_running(&b.a, &bounds, &run, b.told), 1);
     assert_true(b.told[0].updated && b.told[0].severity == ALERT_CRITICAL);
     assert_string_equal(b.told[0].alert_id, out[0].alert_id);
