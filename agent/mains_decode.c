@@ -6,8 +6,8 @@
 #include <string.h>
 
 #define MOST_EVIDENCE 3.5f /* of one observation, natural logarithm of odds */
-#define CLEAR 3.0f         /* evidence from which two of one group run at a time ... */
-#define DOUBT 1.5f         /* ... and which is less by so much: one of them */
+#define CLEAR 1.8f         /* evidence from which two of one group run at a time ... */
+#define DOUBT 1.2f         /* ... and which is less by so much: one of them */
 #define INRUSH_MS 45000    /* a motor's start has settled by then */
 #define INRUSH_SHARE 0.35f /* of the first step that stays at least ... */
 #define SPENT_SHARE 0.08f  /* ... and that goes at least */

@@ -10,13 +10,15 @@
 #define HEARD_TO_MS 360000    /* ... and too well from here on */
 #define PUMP_LEAST_W 25.0f
 #define PUMP_MOST_W 250.0f
-#define WASH_P 0.2f /* mean of what the network says meanwhile: after a cold wash */
+#define WASH_P 0.25f /* mean of what the network says meanwhile: after a cold wash */
 #define WASH_LEAST_W 60.0f
 #define WASH_LEAST_MS 240000 /* which takes so long ... */
 #define WASH_MOST_MS 1200000
 #define WASH_IDLE_MS 1860000 /* ... and is over at most so long before */
 #define WASH_SHARE 0.25f     /* the sum comes back that near to where it was */
 #define WASH_NEAR_W 15.0f
+#define SIZE_LEAST 0.5f
+#define SIZE_MOST 1.2f
 #define PUMP_LEAST_MS 360000
 #define HEATER_LEAST_W 1000.0f
 #define HEATER_SHARE 0.12f
@@ -24,7 +26,7 @@
 #define HEATING_MS 240000 /* a kettle is faster */
 #define HEATING_P 0.5f
 #define EARLY_MS 120000
-#define PUMP_P 0.4f /* and while the pump runs on until it heats */
+#define PUMP_P 0.5f /* and while the pump runs on until it heats */
 #define PUMP_MS 1560000
 #define STAY_SHARE 0.5f
 #define DIP_MS 64000
@@ -79,8 +81,13 @@ static int stays_up(const struct mains_world *w, int i, float step, int64_t to_m
     return 1;
 }
 
-/* Whether a wash in cold water began with step up i. */
-static int is_wash(const struct mains_world *w, int i, float step, int64_t heater_ms)
+static int same_size(float step, float fallen)
+{
+    return fallen >= SIZE_LEAST * step && fallen <= SIZE_MOST * step;
+}
+
+/* Whether a wash in cold water began with step up i; rough: other loads switched meanwhile. */
+static int is_wash(const struct mains_world *w, int i, float step, int64_t heater_ms, int rough)
 {
     const struct mains_ring *edges = w->edges;
     const int64_t from = mains_ring_time(edges, i);
@@ -89,7 +96,8 @@ static int is_wash(const struct mains_world *w, int i, float step, int64_t heate
         if (to - from > WASH_MOST_MS || to > heater_ms - HEARD_TO_MS / 2)
             break;
         if (step >= WASH_LEAST_W && to - from >= WASH_LEAST_MS && to >= heater_ms - WASH_IDLE_MS &&
-            comes_back(edges, i, j) && stays_up(w, i, step, to))
+            (comes_back(edges, i, j) || (rough && same_size(step, -edges->edges[j].step_w))) &&
+            stays_up(w, i, step, to))
             return 1;
     }
     return 0;
@@ -105,18 +113,20 @@ static int runs_on(const struct mains_world *w, int i, float step, int64_t heate
 static int find_pump(const struct mains_lead *l, const struct mains_world *w, int64_t heater_ms)
 {
     const float p = heard(l, heater_ms - HEARD_FROM_MS, heater_ms - HEARD_TO_MS);
-    for (int i = 0; i < w->edges->count && p >= WASH_P; i++) {
-        const int64_t t = mains_ring_time(w->edges, i);
-        int pair;
-        const float step = mains_ring_step(w->edges, i, &pair);
-        if (t <= l->done_ms || t < heater_ms - WASH_IDLE_MS - WASH_MOST_MS ||
-            t >= heater_ms - PUMP_LEAST_MS)
-            continue;
-        if (step < PUMP_LEAST_W || step > PUMP_MOST_W)
-            continue;
-        if (is_wash(w, i, step, heater_ms) || (p >= PUMP_P && runs_on(w, i, step, heater_ms)))
-            return i;
-    }
+    for (int rough = 0; rough < 2; rough++)
+        for (int i = 0; i < w->edges->count && p >= WASH_P; i++) {
+            const int64_t t = mains_ring_time(w->edges, i);
+            int pair;
+            float step = w->edges->edges[i].step_w;
+            if (step > PUMP_MOST_W)
+                step = mains_ring_step(w->edges, i, &pair);
+            if (t <= l->done_ms || t < heater_ms - WASH_IDLE_MS - WASH_MOST_MS ||
+                t >= heater_ms - PUMP_LEAST_MS || step < PUMP_LEAST_W || step > PUMP_MOST_W)
+                continue;
+            if (is_wash(w, i, step, heater_ms, rough) ||
+                (!rough && p >= PUMP_P && runs_on(w, i, step, heater_ms)))
+                return i;
+        }
     return -1;
 }
 
