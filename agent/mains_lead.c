@@ -26,6 +26,9 @@
 #define HEATING_MS 240000 /* a kettle is faster */
 #define HEATING_P 0.5f
 #define EARLY_MS 120000
+#define HEATED_MS 1200000 /* before the network sees a program that heats at once */
+#define HEATED_MOST_MS 1800000
+#define HEATED_P 0.15f
 #define PUMP_P 0.5f /* and while the pump runs on until it heats */
 #define PUMP_MS 1560000
 #define STAY_SHARE 0.5f
@@ -178,4 +181,42 @@ int64_t mains_lead_start(const struct mains_lead *l, const struct mains_world *w
     if (i >= 0)
         return mains_ring_time(w->edges, i);
     return *heater_ms < seen_ms ? *heater_ms - EARLY_MS : 0;
+}
+
+/* Whether a program that runs anyway is known by a heater of that power. */
+static int is_anothers(const struct mains_runs *r, const struct mains_world *w, int class,
+                       int64_t t_ms, float watts)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (c != class && w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase != MAINS_NONE &&
+            r->runs[c].start_ms <= t_ms && r->runs[c].heater_w > 0 &&
+            same(watts, r->runs[c].heater_w))
+            return 1;
+    return 0;
+}
+
+int64_t mains_lead_heated(const struct mains_runs *r, const struct mains_world *w, int c,
+                          int64_t seen_ms, double *wh, float *on_w)
+{
+    const struct mains_ring *edges = w->edges;
+    const struct mains_rule *rule = w->rules[c];
+    for (int i = 0; i < edges->count; i++) {
+        const int64_t t = mains_ring_time(edges, i);
+        const float watts = edges->edges[i].step_w;
+        if (t < seen_ms - HEATED_MS || t > seen_ms - HEATING_MS || edges->edges[i].claim >= 0 ||
+            watts < rule->step_min_w || watts > rule->step_max_w)
+            continue;
+        int j = i + 1;
+        while (j < edges->count && !same(-edges->edges[j].step_w, watts))
+            j++;
+        const int64_t end = j < edges->count ? mains_ring_time(edges, j) : seen_ms;
+        if (j == edges->count || end - t < HEATING_MS || end - t > HEATED_MOST_MS ||
+            edges->edges[j].claim >= 0 || is_anothers(r, w, c, t, watts) ||
+            (end < seen_ms && mains_decode_most(w->decode, c, end, (end + seen_ms) / 2) < HEATED_P))
+            continue;
+        *on_w = end > seen_ms ? watts : 0;
+        *wh = (double)watts * (double)((end < seen_ms ? end : seen_ms) - t) / MS_PER_H;
+        return t;
+    }
+    return 0;
 }

@@ -246,6 +246,21 @@ static float others(const struct mains_runs *r, const struct mains_world *w, int
     return sum;
 }
 
+/* It heated before the network saw it. */
+static void heated(struct mains_runs *r, const struct mains_world *w, int c)
+{
+    struct mains_run *run = &r->runs[c];
+    double wh = 0;
+    float on_w = 0;
+    const int64_t t_ms = mains_lead_heated(r, w, c, run->start_ms, &wh, &on_w);
+    if (!t_ms)
+        return;
+    run->start_ms = run->heater_ms = t_ms;
+    run->floor_w = fmaxf(0, run->floor_w - on_w);
+    run->heat_w = run->heater_w = on_w;
+    run->energy_wh += books_claim(&r->books, wh);
+}
+
 /* What was taken for another one of the group until now was this one, from when it heated. */
 static void take_over(struct mains_runs *r, const struct mains_world *w, int c)
 {
@@ -282,6 +297,8 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
         run->floor_w = fmaxf(0, before - others(r, w, c));
         run->step_w = s->level_w;
         run->confidence = s->confidence;
+        if (rule->rest_s)
+            heated(r, w, c);
         take_over(r, w, c);
     }
     run->level_w = s->level_w;
@@ -289,7 +306,7 @@ static void switch_on(struct mains_runs *r, const struct mains_world *w,
         float now = w->watts(w->tell.context, s->t_ms + 2 * w->period_ms);
         run->level_w = fminf(fmaxf(now - before, rule->step_min_w), rule->most_w);
     }
-    if (rule->kind == MAINS_PROGRAM)
+    if (rule->kind == MAINS_PROGRAM && s->level_w > 0)
         run->heat_w = run->heater_w = s->level_w;
     run->rest_w = -1;
     run->phase = MAINS_ON;

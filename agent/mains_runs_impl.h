@@ -34,6 +34,11 @@ void mains_lead_hear(struct mains_lead *l, int64_t t_ms, float p);
 int64_t mains_lead_start(const struct mains_lead *l, const struct mains_world *w,
                          int64_t *heater_ms, int64_t gap_ms, double *wh);
 
+/* When a program began that heats at once, and is seen by its motor at seen_ms: the step up of its
+ * heater, *wh what that took until then, *on_w what it takes yet; 0: nothing of the kind. */
+int64_t mains_lead_heated(const struct mains_runs *r, const struct mains_world *w, int c,
+                          int64_t seen_ms, double *wh, float *on_w);
+
 /* mains_heat.c: an unclaimed step may be the heater of a program that runs. 1: it is. */
 int mains_heat_step(struct mains_runs *r, const struct mains_world *w, float step);
 

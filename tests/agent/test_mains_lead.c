@@ -140,13 +140,58 @@ static void earlier_heating(void **state)
     assert_true(began(&h) > 0);
 }
 
+/* A washing machine heats at once and is seen by its motor a quarter of an hour later. */
+static void heated_before_it_was_seen(void **state)
+{
+    (void)state;
+    const struct stretch ended[] = {{-14, -6, 2700, 0}}, on[] = {{-5, 2, 2700, 0}},
+                         kettle[] = {{-9, -7, 2200, 0}};
+    const struct mains_rule *rules[2] = {mains_rules_find("Washingmachine"),
+                                         mains_rules_find("Dishwasher")};
+    struct mains_decode decode;
+    struct mains_runs runs;
+    struct home h;
+    double wh = 0;
+    float on_w = 0;
+    mains_decode_init(&decode, 2, 1);
+    for (int64_t t = at(-8); t < at(5); t += MAINS_MOST_MS) {
+        const float p[2] = {0.4f, 0};
+        struct mains_frame f;
+        mains_decode_push(&decode, rules, &(struct mains_ring){0}, t, MAINS_MOST_MS, p, &f);
+    }
+    mains_runs_init(&runs);
+    build(&h, ended, 1, 0);
+    h.world.rules = rules;
+    h.world.classes = 2;
+    h.world.decode = &decode;
+    assert_int_equal(mains_lead_heated(&runs, &h.world, 0, HEATS, &wh, &on_w), at(-14));
+    assert_true(fabs(wh - 2700.0 * 8 / 60) < 15);
+    assert_true(on_w < 1);
+    runs.runs[1] =
+        (struct mains_run){.phase = MAINS_ON, .start_ms = at(-30), .heater_w = 2750}; /* its own */
+    assert_int_equal(mains_lead_heated(&runs, &h.world, 0, HEATS, &wh, &on_w), 0);
+    mains_runs_init(&runs);
+    build(&h, on, 1, 0);
+    h.world.rules = rules;
+    h.world.classes = 2;
+    h.world.decode = &decode;
+    const int64_t began_ms = mains_lead_heated(&runs, &h.world, 0, HEATS, &wh, &on_w);
+    assert_true(began_ms >= at(-5) && began_ms < at(-5) + 8000);
+    assert_true(fabs(wh - 2700.0 * 5 / 60) < 15);
+    assert_true(fabsf(on_w - 2700) < 1);
+    build(&h, kettle, 1, 0);
+    h.world.rules = rules;
+    h.world.classes = 2;
+    h.world.decode = &decode;
+    assert_int_equal(mains_lead_heated(&runs, &h.world, 0, HEATS, &wh, &on_w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cold_wash_before),
-        cmocka_unit_test(not_a_wash),
-        cmocka_unit_test(pump_until_it_heats),
-        cmocka_unit_test(earlier_heating),
+        cmocka_unit_test(cold_wash_before),          cmocka_unit_test(not_a_wash),
+        cmocka_unit_test(pump_until_it_heats),       cmocka_unit_test(earlier_heating),
+        cmocka_unit_test(heated_before_it_was_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
