@@ -202,13 +202,15 @@ static int gentle_edge(struct mains_runs *r, const struct mains_world *w, int c,
     return 1;
 }
 
-/* Whether a program runs whose heater takes as much. */
+/* Whether a program runs whose heater takes as much, or has not been seen yet. */
 static int is_heater(const struct mains_runs *r, const struct mains_world *w, float watts)
 {
-    for (int c = 0; c < w->classes; c++)
+    for (int c = 0; c < w->classes; c++) {
+        const float least_w = w->rules[c]->step_min_w, peak_w = r->runs[c].peak_w;
         if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON &&
-            watts >= w->rules[c]->step_min_w && alike(watts, r->runs[c].peak_w, HEATER_SHARE))
+            watts >= least_w && (peak_w < least_w || alike(watts, peak_w, HEATER_SHARE)))
             return 1;
+    }
     return 0;
 }
 
@@ -257,11 +259,49 @@ static void begin_pulse(struct mains_runs *r, const struct mains_world *w, struc
     x->phase = MAINS_PULSE_BEGUN;
 }
 
+static void add_foreign(struct mains_runs *r, const struct mains_world *w, float watts)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON)
+            r->runs[c].foreign_w = fmaxf(0, r->runs[c].foreign_w + watts);
+}
+
+/* A pulse that is nobody's, and no heater, is a load, and what it takes is no program's. */
+static void tell_pulses(struct mains_runs *r, const struct mains_world *w, struct mains_pulse *x,
+                        int64_t middle_ms)
+{
+    const int64_t end = x->start_ms + x->lasts_ms;
+    if (x->phase == MAINS_PULSE_DECIDED &&
+        (is_heater(r, w, x->watts) || x->start_ms + w->period_ms < middle_ms)) {
+        x->phase = MAINS_PULSE_DONE;
+        return;
+    }
+    if (x->phase == MAINS_PULSE_DECIDED) {
+        mains_pulses_claim(w, x, MAINS_FREE, MAINS_TOLD);
+        add_foreign(r, w, x->watts);
+        x->phase = MAINS_PULSE_BEGUN;
+    }
+    if (end >= middle_ms)
+        return;
+    add_foreign(r, w, -x->watts);
+    x->phase = MAINS_PULSE_DONE;
+    struct mains_load l = {
+        .start_ms = x->start_ms, .end_ms = end, .up_w = x->watts, .down_w = x->watts};
+    if (w->tell.load)
+        w->tell.load(w->tell.context, &l);
+}
+
 void mains_runs_pulses(struct mains_runs *r, const struct mains_world *w, int64_t until_ms)
 {
     const int64_t middle_ms = until_ms - w->period_ms / 2;
     for (int i = 0; w->pulses && i < w->pulses->count; i++) {
         struct mains_pulse *x = &w->pulses->of[i];
+        if (x->class < 0) {
+            if (x->phase != MAINS_PULSE_OPEN && x->phase != MAINS_PULSE_DONE &&
+                x->start_ms < middle_ms)
+                tell_pulses(r, w, x, middle_ms);
+            continue;
+        }
         if (x->phase == MAINS_PULSE_DECIDED && x->start_ms < middle_ms)
             begin_pulse(r, w, x);
         if (x->phase == MAINS_PULSE_BEGUN && x->start_ms + x->lasts_ms < middle_ms) {

@@ -12,6 +12,8 @@
 
 #define EDGE_NEAR_MS 10000 /* of a run's ends */
 #define EDGE_SAME 0.25f    /* of its power */
+#define HEATER_MORE 1.3f   /* a program's heater takes at most so much more than it did so far */
+#define SURE_INSIDE 0.667  /* while it may be that: what was named counts once, not twice */
 
 static int find_class(const struct mains *m, const char *name)
 {
@@ -113,6 +115,20 @@ void mains_house_reading(struct mains *m, int64_t t_ms, float watts)
             place_watch_take(w, i--);
 }
 
+/* Whether a pulse may be the heater of a program that runs. */
+static int may_be_heater(const struct mains *m, const struct place_named *n)
+{
+    for (int c = 0; c < m->classes; c++) {
+        const struct mains_run *run = &m->saved.runs.runs[c];
+        if (m->rules[c]->kind == MAINS_PROGRAM && run->phase == MAINS_ON && !n->count &&
+            n->watts >= m->rules[c]->step_min_w &&
+            (run->peak_w < m->rules[c]->step_min_w ||
+             (n->watts <= HEATER_MORE * run->peak_w && n->watts * HEATER_MORE >= run->peak_w)))
+            return 1;
+    }
+    return 0;
+}
+
 static void tell(struct mains *m, const struct place_named *n, int class)
 {
     const int64_t start_ms = own_time(m, n->start_ms), end_ms = own_time(m, n->end_ms);
@@ -152,7 +168,8 @@ void mains_house_tell(struct mains *m)
         if (own_time(m, n->end_ms) > m->saved.runs.cell_ms)
             continue;
         /* the network's run of before the lesson is still there */
-        if (class < 0 || !m->saved.runs.runs[class].told_ms)
+        if ((class < 0 || !m->saved.runs.runs[class].told_ms) &&
+            (n->sure >= SURE_INSIDE || !may_be_heater(m, n)))
             tell(m, n, class);
         place_watch_take(m->watch, i--);
     }

@@ -225,7 +225,7 @@ static void claim_edges(const struct mains_world *w, int64_t t_ms, float step_w,
     }
 }
 
-static void claim_pulse(const struct mains_world *w, const struct mains_pulse *x, int from, int to)
+void mains_pulses_claim(const struct mains_world *w, const struct mains_pulse *x, int from, int to)
 {
     claim_edges(w, x->start_ms, x->watts, from, to);
     claim_edges(w, end_of(x), -x->watts, from, to);
@@ -239,10 +239,10 @@ static void settle(const struct mains_world *w, uint16_t group, int class, float
         if (x->group != group || x->phase > MAINS_PULSE_DECIDED)
             continue;
         if (x->class >= 0)
-            claim_pulse(w, x, x->class, MAINS_FREE);
+            mains_pulses_claim(w, x, x->class, MAINS_FREE);
         if (class >= 0)
-            claim_pulse(w, x, MAINS_FREE, class);
-        x->phase = class < 0 ? MAINS_PULSE_DONE : MAINS_PULSE_DECIDED;
+            mains_pulses_claim(w, x, MAINS_FREE, class);
+        x->phase = MAINS_PULSE_DECIDED;
         x->class = (int8_t) class;
         x->confidence = confidence;
     }
@@ -343,9 +343,7 @@ int mains_pulses_check(const struct mains_pulses *p)
         const struct mains_pulse *x = &p->of[i];
         if (!isfinite(x->watts) || !isfinite(x->confidence) || x->watts < LEAST_W ||
             x->lasts_ms < 1 || x->lasts_ms > MOST_MS || x->class < -1 ||
-            x->class >= MAINS_CLASSES || x->phase < MAINS_PULSE_OPEN ||
-            x->phase > MAINS_PULSE_DONE ||
-            (x->class < 0 && x->phase != MAINS_PULSE_OPEN && x->phase != MAINS_PULSE_DONE))
+            x->class >= MAINS_CLASSES || x->phase < MAINS_PULSE_OPEN || x->phase > MAINS_PULSE_DONE)
             return -EBADMSG;
     }
     return 0;

@@ -61,6 +61,9 @@ void mains_pulses_push(struct mains_pulses *p, int64_t t_ms, float watts, int64_
  * edges of what is somebody's are claimed. */
 void mains_pulses_decide(const struct mains_world *w, int64_t frame_ms);
 
+/* Its steps that were claimed by `from` are by `to` now. */
+void mains_pulses_claim(const struct mains_world *w, const struct mains_pulse *x, int from, int to);
+
 /* Pulses between two times that a person's prototype has named are nobody else's. */
 void mains_pulses_take(struct mains_pulses *p, int64_t from_ms, int64_t to_ms, float watts);
 

@@ -14,7 +14,8 @@ void mains_runs_close(struct mains_runs *r, const struct mains_world *w, int c, 
 /* The run pauses from t_ms on. */
 void mains_runs_off(struct mains_run *run, int64_t t_ms);
 
-/* Begins and ends runs with the pulses in the cell that ends at until_ms. */
+/* Begins and ends runs with the pulses in the cell that ends at until_ms; those that are nobody's
+ * are told as loads. */
 void mains_runs_pulses(struct mains_runs *r, const struct mains_world *w, int64_t until_ms);
 
 /* Goes through the unclaimed edges of the cell that ends at until_ms, and those that have been open

@@ -89,6 +89,57 @@ static void a_name_of_its_own(void **state)
     end_world(m, &w, model);
 }
 
+/* While a program runs whose heater takes as much, a pulse has to be more like what was named than
+ * like what was not. */
+static void a_pulse_or_a_heater(void **state)
+{
+    (void)state;
+    static const struct span spans[] = {{1000, 1160, 2500},
+                                        {3000, 3160, 2500},
+                                        {5000, 5160, 2500},
+                                        {8000, 14000, 10500}, /* the dishwasher */
+                                        {11000, 11160, 2500}};
+    static const struct place_said said[] = {{T0 + 1000000, T0 + 1160000},
+                                             {T0 + 3000000, T0 + 3160000}};
+    const struct house kitchen = {spans, 5, 18000, 8};
+    struct place_pulse pulses[16];
+    char why[256] = "";
+    struct sum_model *model = sum_model_create(3);
+    struct meter_config c = mains_config();
+    static struct place_house house;
+    struct place_proto *p = &house.protos[0];
+    engine_free(model->engine); /* its dishwasher is on from 8 kW */
+    model->bias[2] = -100 * (int32_t)lrint(255 * log1p(8000) / log1p(10000));
+    assert_int_equal(engine_create(&model->m, 0, &model->engine, why, sizeof(why)), 0);
+    assert_int_equal(collect(&kitchen, pulses, 16), 4);
+    for (int wrong = 0; wrong < 4; wrong += 3) {
+        struct world w;
+        assert_int_equal(place_proto_learn("still", pulses, 2, said, 2, NULL, 0, NULL, T0, p), 0);
+        for (p->wrong = 0; p->wrong < wrong; p->wrong++)
+            p->wrongs[p->wrong] = p->rights[0];
+        house.count = 1;
+        house.version = 1;
+        world_init(&w);
+        struct meter *m = taught_meter(&w, &c, model, &house);
+        feed(m, &kitchen, 0, kitchen.length_s);
+        meter_finish(m);
+        assert_non_null(find(&w, EVENT_ON, "Dishwasher", 0));
+        int outside = 0, inside = 0;
+        for (int i = 0; i < w.event_count; i++) {
+            const struct event *e = &w.events[i];
+            const int named = e->type == EVENT_OFF && !strcmp(e->appliance, "still");
+            outside += named && e->start_ms == T0 + 5000000;
+            inside += named && e->start_ms == T0 + 11000000;
+        }
+        assert_int_equal(outside, 1);
+        assert_int_equal(inside, wrong == 0);
+        check_books(m);
+        meter_destroy(m);
+        world_free(&w);
+    }
+    sum_model_free(model);
+}
+
 /* What the network finds begins so much earlier as it was late in the lesson. */
 static void a_usual_lateness(void **state)
 {
@@ -240,11 +291,9 @@ static void resumes_exactly(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_class_by_its_prototype),
-        cmocka_unit_test(a_name_of_its_own),
-        cmocka_unit_test(a_usual_lateness),
-        cmocka_unit_test(a_program_by_its_score),
-        cmocka_unit_test(a_model_swap),
+        cmocka_unit_test(a_class_by_its_prototype), cmocka_unit_test(a_name_of_its_own),
+        cmocka_unit_test(a_pulse_or_a_heater),      cmocka_unit_test(a_usual_lateness),
+        cmocka_unit_test(a_program_by_its_score),   cmocka_unit_test(a_model_swap),
         cmocka_unit_test(resumes_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -251,8 +251,7 @@ static void bytes_and_clocks(void **state)
     bad.pulses.of[0].watts = NAN;
     assert_int_equal(mains_pulses_check(&bad.pulses), -EBADMSG);
     bad = h;
-    bad.pulses.of[0].class = -1;
-    bad.pulses.of[0].phase = MAINS_PULSE_BEGUN;
+    bad.pulses.of[0].phase = MAINS_PULSE_DONE + 1;
     assert_int_equal(mains_pulses_check(&bad.pulses), -EBADMSG);
     mains_pulses_shift(&h.pulses, 5000);
     assert_true(h.pulses.of[0].start_ms == T0 + 645000);
