@@ -208,7 +208,8 @@ static int show_all(const struct cli_command *command, const struct config *c, s
         code = cli_print_json(out);
         out = NULL;
     } else if (shown == 0) {
-        printf("no meter has states; set states = auto\n");
+        printf("%s%s has states; set states = auto in its section\n",
+               meter ? "no meter " : "no meter", meter ? meter : "");
     }
     cJSON_Delete(out);
     return code;

@@ -219,12 +219,12 @@ void report_table(const struct report *r)
 static int write_file(const struct report *r, const char *path,
                       void (*print)(const struct report *, FILE *))
 {
-    FILE *f = fopen(path, "w");
+    FILE *f = strcmp(path, "-") == 0 ? stdout : fopen(path, "w");
     if (!f)
         return cli_fail(CLI_FAILED, "report", "%s: %s", path, strerror(errno));
     print(r, f);
     const int bad = ferror(f);
-    if (fclose(f) != 0 || bad)
+    if ((f == stdout ? fflush(f) : fclose(f)) != 0 || bad)
         return cli_fail(CLI_RETRY, "report", "%s: cannot be written", path);
     return CLI_DONE;
 }
@@ -239,7 +239,7 @@ static int take_tariff(struct report *r, const char *text)
         return CLI_GO;
     }
     if (periods_parse(text, &r->tariff, why, sizeof why) < 0)
-        return cli_fail(CLI_USAGE, "report", "--tariff: expected a price, or %s", why);
+        return cli_fail(CLI_USAGE, "report", "--tariff: no price, and no tariff: %s", why);
     return CLI_GO;
 }
 
@@ -285,8 +285,9 @@ int ctl_report(int argc, char **argv)
         {"to", CLI_TIME, &r.to_ms, "TIME", "the same; not included (now)", 0, 0},
         {"tariff", CLI_TEXT, &q.tariff, "TEXT",
          "a price of a kWh, or [DAYS] HH:MM-HH:MM PRICE, ... ([report] price and tariff)", 0, 0},
-        {"html", CLI_TEXT, &q.html, "FILE", "a page with charts, one file, nothing fetched", 0, 0},
-        {"csv", CLI_TEXT, &q.csv, "FILE", "the loads as CSV", 0, 0},
+        {"html", CLI_TEXT, &q.html, "FILE",
+         "a page with charts, one file, nothing fetched; -: standard output", 0, 0},
+        {"csv", CLI_TEXT, &q.csv, "FILE", "the loads as CSV; -: standard output", 0, 0},
         {"json", CLI_FLAG, &q.json, NULL, "one JSON object on standard output", 0, 0},
         {0}};
     const struct cli_command command = {

@@ -118,12 +118,22 @@ static int read_lesson(const char *command, const char *path, struct lesson *out
     return code;
 }
 
-static int is_mains(const struct config *c, const char *meter)
+/* The meter, if it can be taught; else NULL, after saying why. */
+static const struct config_meter *find_meter(const char *command, const struct config *c,
+                                             const char *meter)
 {
-    for (size_t i = 0; i < c->meter_count; i++)
+    const struct config_meter *m = NULL;
+    for (size_t i = 0; i < c->meter_count && !m; i++)
         if (strcmp(c->meters[i].meter.name, meter) == 0)
-            return c->meters[i].meter.mains;
-    return 0;
+            m = &c->meters[i];
+    if (!m)
+        cli_fail(CLI_USAGE, command, "there is no meter \"%s\"", meter);
+    else if (!m->meter.mains && !m->teach)
+        cli_fail(CLI_USAGE, command,
+                 "meter %s keeps nothing to learn from: set kind = mains (a home), or teach = yes "
+                 "(machines on a feed), and wait for the days of the list",
+                 meter);
+    return m && (m->meter.mains || m->teach) ? m : NULL;
 }
 
 /* file: the list, whose times are in the configuration's zone. */
@@ -132,15 +142,18 @@ static int teach(const char *command, const char *path, const char *meter, const
 {
     struct config *c = NULL;
     struct store *store = NULL;
+    const struct config_meter *m = NULL;
     char why[CLI_WHY] = "";
     int code = cli_config(command, path, &c);
+    if (code == CLI_DONE && !(m = find_meter(command, c, meter)))
+        code = CLI_USAGE;
     if (code == CLI_DONE)
         code = read_lesson(command, file, l);
     if (code == CLI_DONE)
         code = cli_store(command, c, 1, &store);
     if (code == CLI_DONE) {
         struct place_live_taught taught;
-        int rc = place_live_teach(store, meter, is_mains(c, meter), l->runs, l->count, &taught, why,
+        int rc = place_live_teach(store, meter, m->meter.mains, l->runs, l->count, &taught, why,
                                   sizeof why);
         if (rc < 0)
             code = cli_fail(rc == -EBUSY ? CLI_RETRY : CLI_FAILED, command, "%s", why);

@@ -122,6 +122,7 @@ with World() as w:
     check(not re.search(r"(src|href)=|url\(|@import|<script", html) and html.count("<svg") == html.count("</svg>") >= 2,
           "the page fetches nothing and has its charts in it")
     check(len(open(table).read().splitlines()) == len(report["loads"]) + 1, "the CSV has a line for each load")
+    check(agent.ctl("report", "--csv", "-", *span).stdout == open(table).read(), "which may be the standard output")
     check(agent.ctl("report", "--from", "2030-01-01", "--to", "2029-01-01").returncode == 1, "times that are swapped are refused")
     check(agent.ctl("report", "--tariff", "cheap").returncode == 1, "a tariff that is none is refused")
 done()

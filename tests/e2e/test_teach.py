@@ -90,6 +90,9 @@ with World() as world:
     result = taught.ctl("teach", "house", wrong_end)
     check(result.returncode == 2 and "wrong.csv:2:" in result.stderr, f"an end before its start: {result.stderr.strip()}")
 
+    result = taught.ctl("teach", "cellar", lesson)
+    check(result.returncode == 1 and 'no meter "cellar"' in result.stderr, f"another meter: {result.stderr.strip()}")
+
     named, path = house("named")
     replay(named, path, 7)
     for day in (0, 1):
