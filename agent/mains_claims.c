@@ -130,6 +130,12 @@ static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
         }
         if (!y || !mains_cycle_due(y, w->edges, i, &f))
             continue;
+        if (run->phase == MAINS_ON && mains_ring_time(w->edges, f.up) <= run->start_ms) {
+            mains_runs_off(run, mains_ring_time(w->edges, i)); /* another step than its start */
+            mains_runs_claim(w->edges, f.up, c);
+            w->edges->edges[i].claim = (int8_t)c;
+            return 1;
+        }
         if (run->phase == MAINS_ON) { /* its end was not seen; this is the next one */
             mains_runs_off(run, mains_ring_time(w->edges, f.up));
             mains_runs_close(r, w, c, mains_ring_time(w->edges, f.up), "off");
