@@ -148,17 +148,31 @@ static float fall(const struct mains_ring *edges, int i)
     return down >= LEAST_W && down <= MOST_W ? down : 0;
 }
 
+/* What comes with step up j, in the way that is nearest to `down`: as it is, with inrush taken off,
+ * or with a piece just behind it counted in. */
+static float climb(const struct mains_ring *edges, int j, float down)
+{
+    const struct mains_edge *e = &edges->edges[j], *next = e + 1;
+    int pair;
+    float way[3] = {e->step_w, mains_ring_step(edges, j, &pair), e->step_w}, best = e->step_w;
+    if (j + 1 < edges->count && next->claim == MAINS_FREE && next->step_w > 0 &&
+        mains_ring_time(edges, j + 1) - mains_ring_time(edges, j) <= SPLIT_MS)
+        way[2] += next->step_w;
+    for (int i = 0; i < 3; i++)
+        if (fabsf(way[i] - down) < fabsf(best - down))
+            best = way[i];
+    return best;
+}
+
 /* Whether step up j may be the start of what ends with step down i, which takes away `down`. */
 static int belongs(const struct mains_ring *edges, int j, int i, float down)
 {
-    int pair;
-    float up = edges->edges[j].step_w;
-    int64_t length = mains_ring_time(edges, i) - mains_ring_time(edges, j);
-    if (edges->edges[j].claim != MAINS_FREE || up < LEAST_W || length < LEAST_MS ||
-        length > MOST_MS)
+    const int64_t length = mains_ring_time(edges, i) - mains_ring_time(edges, j);
+    if (edges->edges[j].claim != MAINS_FREE || edges->edges[j].step_w < LEAST_W ||
+        length < LEAST_MS || length > MOST_MS)
         return 0;
-    float whole = logf(up / down), settled = logf(mains_ring_step(edges, j, &pair) / down);
-    return (whole > UP_LEAST && whole < UP_MOST) || (settled > UP_LEAST && settled < UP_MOST);
+    const float ratio = logf(climb(edges, j, down) / down);
+    return ratio > UP_LEAST && ratio < UP_MOST;
 }
 
 static uint8_t scaled(float x, float from, float scale)
@@ -323,7 +337,7 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
                     struct mains_found *out)
 {
     float best[MAINS_EDGES + 1] = {0}, most;
-    int start[MAINS_EDGES], pair;
+    int start[MAINS_EDGES];
     const float left = fall(edges, down);
     if (left <= 0)
         return 0;
@@ -343,10 +357,10 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
     remember_pair(y, edges, down, found);
     if (found < 0)
         return 0;
-    float settled = mains_ring_step(edges, found, &pair);
+    const float up = climb(edges, found, left);
     *out = (struct mains_found){found, down, left, 1 / (1 + expf(-odds))};
-    if (settled < 1.3f * left)
-        out->level_w = (settled + left) / 2;
+    if (up < 1.3f * left)
+        out->level_w = (up + left) / 2;
     y->done_ms = mains_ring_time(edges, down);
     return 1;
 }
