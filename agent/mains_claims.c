@@ -115,6 +115,17 @@ static void adopt(struct mains_runs *r, const struct mains_world *w, int c, int 
     w->edges->edges[down].claim = (int8_t)c;
 }
 
+/* The run was over at t_ms, before now_ms up to which it is booked. */
+void mains_runs_cut(struct mains_runs *r, struct mains_run *run, int64_t t_ms, int64_t now_ms)
+{
+    t_ms = t_ms > run->start_ms ? t_ms : run->start_ms;
+    const double behind = (double)run->level_w * (double)(now_ms - t_ms) / MS_PER_H;
+    const double back = fmax(0, fmin(behind, run->energy_wh));
+    mains_runs_off(run, t_ms);
+    run->energy_wh -= back;
+    books_settle(&r->books, -1, back);
+}
+
 /* The end of a compressor's run, which is told now as a whole. */
 static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
 {
@@ -137,7 +148,7 @@ static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
             return 1;
         }
         if (run->phase == MAINS_ON) { /* its end was not seen; this is the next one */
-            mains_runs_off(run, mains_ring_time(w->edges, f.up));
+            mains_runs_cut(r, run, mains_ring_time(w->edges, f.up), r->cell_ms);
             mains_runs_close(r, w, c, mains_ring_time(w->edges, f.up), "off");
         }
         adopt(r, w, c, f.up, f.down, f.level_w, f.confidence);
@@ -150,14 +161,12 @@ static int adopt_cycle(struct mains_runs *r, const struct mains_world *w, int i)
  * is nothing of the kind. */
 int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int i, int64_t now_ms)
 {
-    int pair;
+    struct mains_found f;
     for (int c = 0; c < w->classes; c++) {
         struct mains_run *run = &r->runs[c];
-        float confidence;
         if (w->cycle[c] < 0 || run->phase == MAINS_ON || (w->elsewhere & ~w->silent) >> c & 1)
             continue;
-        enum mains_open is =
-            mains_cycle_open(&w->cycles[w->cycle[c]], w->edges, i, now_ms, &confidence);
+        enum mains_open is = mains_cycle_open(&w->cycles[w->cycle[c]], w->edges, i, now_ms, &f);
         if (is == MAINS_NO_RUN)
             continue;
         if (is == MAINS_PERHAPS)
@@ -166,8 +175,8 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
             mains_runs_close(r, w, c, now_ms, "off");
         run->start_ms = mains_ring_time(w->edges, i);
         run->phase = MAINS_ON;
-        run->level_w = run->peak_w = run->step_w = mains_ring_step(w->edges, i, &pair);
-        run->confidence = confidence;
+        run->level_w = run->peak_w = run->step_w = f.level_w;
+        run->confidence = f.confidence;
         run->energy_wh = books_claim(&r->books, (double)run->level_w *
                                                     (double)(now_ms - run->start_ms) / MS_PER_H);
         mains_runs_claim(w->edges, i, c);

@@ -27,12 +27,12 @@
 #define LENGTH_SCALE 60.0f
 #define LENGTH_FROM 4.5f
 #define USUAL_BEHIND (-1.5f) /* log-odds behind a run */
+#define OPEN_MOST 1.5f       /* a step so much above what is usual is not its alone */
 #define END_FALL 1.5f        /* they fall so much where one ends */
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define RISE_MS 180000       /* on both sides of a start: how the network comes to see it */
 #define SEEN_FIRST 0.15f /* mean of its probabilities of the last hours, before they are known */
 #define SEEN_SHARE ((float)MAINS_CYCLE_CELL_MS / (3 * 3600000.0f))
-#define GONE_MS 600000
 #define GONE_ODDS (-0.8f)
 #define EVEN (-2.2f) /* log-odds from which a pair is taken */
 
@@ -333,6 +333,18 @@ static void remember_pair(struct mains_cycle *y, const struct mains_ring *edges,
         remember(y, to, logf(down), logf((float)(to - from) / 1000), start >= 0);
 }
 
+/* What a run took that begins with step up j: `down` is without inrush, but either may be a piece
+ * of it. */
+static float level_between(const struct mains_ring *edges, const struct usual *u, int j, float down)
+{
+    const float up = climb(edges, j, down), level = up < 1.3f * down ? (up + down) / 2 : down;
+    const float whole = climb(edges, j, expf(u->level));
+    if (u->runs >= USUAL_LEAST &&
+        fabsf(logf(whole) - u->level) < fabsf(logf(level) - u->level) - ALIKE_LEVEL)
+        return whole;
+    return level;
+}
+
 int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int down,
                     struct mains_found *out)
 {
@@ -357,10 +369,8 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
     remember_pair(y, edges, down, found);
     if (found < 0)
         return 0;
-    const float up = climb(edges, found, left);
-    *out = (struct mains_found){found, down, left, 1 / (1 + expf(-odds))};
-    if (up < 1.3f * left)
-        out->level_w = (up + left) / 2;
+    *out = (struct mains_found){found, down, level_between(edges, &u, found, left),
+                                1 / (1 + expf(-odds))};
     y->done_ms = mains_ring_time(edges, down);
     return 1;
 }
@@ -368,7 +378,7 @@ int mains_cycle_due(struct mains_cycle *y, const struct mains_ring *edges, int d
 /* ---- runs that are longer than what is known ---- */
 
 enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains_ring *edges,
-                                 int up, int64_t now_ms, float *confidence)
+                                 int up, int64_t now_ms, struct mains_found *out)
 {
     int pair;
     const int64_t from = mains_ring_time(edges, up);
@@ -391,7 +401,9 @@ enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains
                             .odd = fmaxf(0, length - USUAL_LN_S - USUAL_ROOM),
                             .off = fmaxf(0, length - u.length)};
     const float odds = log_odds(y, &u, &t);
-    *confidence = 1 / (1 + expf(-odds));
+    *out = (struct mains_found){up, -1, step, 1 / (1 + expf(-odds))};
+    if (u.runs >= USUAL_LEAST && step > OPEN_MOST * expf(u.level))
+        out->level_w = expf(u.level);
     return t.inside.cells > 1 && odds > EVEN ? MAINS_RUNS : MAINS_NO_RUN;
 }
 
@@ -412,7 +424,7 @@ int mains_cycle_ends(struct mains_cycle *y, const struct mains_ring *edges, int 
 
 int mains_cycle_gone(const struct mains_cycle *y, int64_t now_ms)
 {
-    struct heard h = listen(y, now_ms - GONE_MS, now_ms);
+    struct heard h = listen(y, now_ms - MAINS_CYCLE_GONE_MS, now_ms);
     return h.cells > 1 && h.mean < GONE_ODDS;
 }
 

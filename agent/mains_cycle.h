@@ -38,7 +38,7 @@ struct mains_cycle {
 };
 
 struct mains_found {
-    int up, down;  /* edges */
+    int up, down;  /* edges; down -1: not known yet */
     float level_w; /* what it took */
     float confidence;
 };
@@ -75,13 +75,15 @@ enum mains_open {
     MAINS_RUNS     /* a run that goes on beyond all that is known */
 };
 enum mains_open mains_cycle_open(const struct mains_cycle *y, const struct mains_ring *edges,
-                                 int up, int64_t now_ms, float *confidence);
+                                 int up, int64_t now_ms, struct mains_found *out);
 
 /* Whether step down `down`, which is due, ends a run of this level that goes on. */
 int mains_cycle_ends(struct mains_cycle *y, const struct mains_ring *edges, int down,
                      float level_w);
 
-/* Whether the network has not seen it for a quarter of an hour before now_ms. */
+#define MAINS_CYCLE_GONE_MS 600000
+
+/* Whether the network has not seen it for so long before now_ms. */
 int mains_cycle_gone(const struct mains_cycle *y, int64_t now_ms);
 
 /* All times are by_ms later. */

@@ -441,7 +441,7 @@ void mains_runs_book(struct mains_runs *r, const struct mains_world *w, int64_t 
                 continue;
             if (w->cycle[c] >= 0 && run->phase == MAINS_ON &&
                 mains_cycle_gone(&w->cycles[w->cycle[c]], end))
-                mains_runs_off(run, end);
+                mains_runs_cut(r, run, end - MAINS_CYCLE_GONE_MS, end);
             tell(r, w, c, end);
             if (w->rules[c]->kind == MAINS_GENTLE && run->phase == MAINS_ON &&
                 mains_gentle_gone(&r->gentle, run->start_ms, end))

@@ -18,6 +18,10 @@ void mains_runs_off(struct mains_run *run, int64_t t_ms);
  * are told as loads. */
 void mains_runs_pulses(struct mains_runs *r, const struct mains_world *w, int64_t until_ms);
 
+/* The same for a compressor's run that was over before now_ms, up to which it is booked: what it
+ * got since is unknown again. */
+void mains_runs_cut(struct mains_runs *r, struct mains_run *run, int64_t t_ms, int64_t now_ms);
+
 /* Goes through the unclaimed edges of the cell that ends at until_ms, and those that have been open
  * for minutes. */
 void mains_runs_edges(struct mains_runs *r, const struct mains_world *w, int64_t until_ms);
