@@ -27,7 +27,7 @@
 #define LENGTH_SCALE 60.0f
 #define LENGTH_FROM 4.5f
 #define USUAL_BEHIND (-1.5f) /* log-odds behind a run */
-#define OPEN_MOST 1.5f       /* a step so much above what is usual is not its alone */
+#define OPEN_MOST 2.5f       /* a step so much above what is usual is not its alone */
 #define END_FALL 1.5f        /* they fall so much where one ends */
 #define AHEAD_MS 1800000     /* edges are known so far ahead */
 #define RISE_MS 180000       /* on both sides of a start: how the network comes to see it */

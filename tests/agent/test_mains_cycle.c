@@ -145,6 +145,44 @@ static void pairs_do_not_cross(void **state)
     assert_int_equal(mains_ring_time(&h.ring, f.up), up);
 }
 
+static void a_start_may_come_in_two_pieces(void **state)
+{
+    struct home h;
+    struct mains_found f;
+    (void)state;
+    begin(&h);
+    for (int i = 0; i < 4; i++)
+        cycle(&h, 1200000, 900000, 0.05f, 0.9f);
+    int64_t up = h.heard_ms + 1200000, down = up + 900000;
+    hear(&h, up, 0.05f);
+    step(&h, up, 45);
+    step(&h, up + 16000, 45);
+    hear(&h, down, 0.9f);
+    step(&h, down, -80);
+    hear(&h, down + KNOWN_MS, 0.05f);
+    assert_int_equal(mains_cycle_due(&h.cycle, &h.ring, h.ring.count - 1, &f), 1);
+    assert_int_equal(mains_ring_time(&h.ring, f.up), up);
+    assert_true(f.level_w > 84 && f.level_w < 86);
+}
+
+/* It starts together with something else: what it takes is what it always takes. */
+static void a_start_inside_another_step_has_the_usual_level(void **state)
+{
+    struct home h;
+    struct mains_found f;
+    (void)state;
+    begin(&h);
+    for (int i = 0; i < 4; i++)
+        cycle(&h, 1200000, 2500000, 0.05f, 0.97f);
+    h.ring.count = 0;
+    int64_t up = h.heard_ms + 1200000;
+    hear(&h, up, 0.05f);
+    step(&h, up, 300);
+    hear(&h, up + 900000, 0.99f);
+    assert_int_equal(mains_cycle_open(&h.cycle, &h.ring, 0, up + 600000, &f), MAINS_RUNS);
+    assert_true(f.level_w > 80 && f.level_w < 95);
+}
+
 static void a_run_without_an_end_is_seen(void **state)
 {
     struct home h;
@@ -231,6 +269,8 @@ int main(void)
         cmocka_unit_test(what_is_unusual_here_is_not_told),
         cmocka_unit_test(a_lamp_at_any_time_is_none),
         cmocka_unit_test(pairs_do_not_cross),
+        cmocka_unit_test(a_start_may_come_in_two_pieces),
+        cmocka_unit_test(a_start_inside_another_step_has_the_usual_level),
         cmocka_unit_test(a_run_without_an_end_is_seen),
         cmocka_unit_test(hidden_steps_are_filled_where_it_is_known),
         cmocka_unit_test(times_move_and_bytes_are_checked),
