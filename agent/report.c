@@ -194,6 +194,7 @@ static void use_states(struct report_meter *m)
     m->off_s = fmax(m->seen_s - m->run_s, 0);
     if (seen_s <= 0 || seen_s < 0.99 * m->seen_s - 900)
         return;
+    m->seen_s = seen_s;
     m->off_s = s->off_s;
     m->idle_s = s->idle_s;
     m->run_s = s->run_s;
