@@ -13,6 +13,7 @@
 #define LOAD_SHARE 0.12f    /* and those of an unexplained load */
 #define HEATER_SHARE 0.3f   /* of a program's peak that its heater may differ from it */
 #define OPEN_EVERY_MS 60000 /* and is looked at so often meanwhile */
+#define BESIDE_ODDS 1.0f    /* less likely is a television while a program may have made its step */
 #define GENTLE_MS 600000    /* between two starts of a television */
 #define OPEN_TOLD 1         /* mains_edge.pad: told as an open load */
 
@@ -185,6 +186,14 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
     return 0;
 }
 
+static int program_runs(const struct mains_runs *r, const struct mains_world *w)
+{
+    for (int c = 0; c < w->classes; c++)
+        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON)
+            return 1;
+    return 0;
+}
+
 /* A television switches on or off. 1: the step is its own. */
 static int gentle_edge(struct mains_runs *r, const struct mains_world *w, int c, int i)
 {
@@ -202,7 +211,9 @@ static int gentle_edge(struct mains_runs *r, const struct mains_world *w, int c,
         w->edges->edges[i].claim = (int8_t)c;
         return 1;
     }
-    const float odds = mains_gentle_begins(&r->gentle, w->edges, i, &sum);
+    float odds = mains_gentle_begins(&r->gentle, w->edges, i, &sum);
+    if (program_runs(r, w))
+        odds -= BESIDE_ODDS;
     if (odds < 0 || (run->phase != MAINS_NONE && t - run->start_ms < GENTLE_MS))
         return 0;
     if (run->phase == MAINS_ON) /* its end was not seen */
