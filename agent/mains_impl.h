@@ -9,7 +9,7 @@
 #include "agent/mains.h"
 #include "agent/place_house.h"
 
-#define MAINS_SAVED_MAGIC 0x396e616du /* "man9" */
+#define MAINS_SAVED_MAGIC 0x616e616du /* "mana" */
 #define MAINS_CYCLES 2                /* compressors that are looked for, at most */
 
 struct mains_saved {

@@ -317,8 +317,8 @@ void mains_pulses_end(struct mains_pulses *p, int64_t t_ms)
 
 void mains_pulses_shift(struct mains_pulses *p, int64_t by_ms)
 {
-    int64_t *times[] = {&p->pairs.last_ms, &p->pairs.move_ms};
-    for (int i = 0; i < 2; i++)
+    int64_t *times[] = {&p->pairs.last_ms, &p->pairs.move_ms, &p->pairs.moved_ms};
+    for (int i = 0; i < 3; i++)
         *times[i] += *times[i] ? by_ms : 0;
     for (int i = 0; i < p->pairs.count; i++)
         p->pairs.rises[i].t_ms += by_ms;

@@ -5,6 +5,7 @@
 
 #define MOVE_W 100.0f    /* between two readings; less is noise or drift */
 #define MOVE_MS 16000    /* a switching is over by then, seen by a slow meter */
+#define STAND_MS 6000    /* by a fast one it is over when the power has stood for so long */
 #define SAME_SHARE 0.25f /* rise and fall differ by less: inrush, voltage, others */
 
 static void forget(struct place_pulses *p, int i)
@@ -55,8 +56,11 @@ int place_pulses_push(struct place_pulses *p, int64_t t_ms, float watts, int64_t
     }
     float moved = watts - p->last_w;
     int way = moved >= MOVE_W ? 1 : moved <= -MOVE_W ? -1 : 0;
-    if (p->direction && (way != p->direction || p->last_ms - p->move_ms > MOVE_MS))
+    const int stands = !way && t_ms - p->moved_ms >= STAND_MS;
+    if (p->direction && (way == -p->direction || stands || p->last_ms - p->move_ms > MOVE_MS))
         found = finish_move(p, out);
+    if (way)
+        p->moved_ms = t_ms;
     if (way && !p->direction) {
         p->direction = way;
         p->move_ms = t_ms;

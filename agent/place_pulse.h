@@ -28,7 +28,7 @@ struct place_rise {
 /* All zero: to begin with. */
 struct place_pulses {
     int64_t last_ms;
-    int64_t move_ms; /* first reading of the move in progress */
+    int64_t move_ms, moved_ms; /* first and last reading of the move in progress */
     float last_w;
     float from_w;      /* before the move */
     int32_t direction; /* of it: 1, -1; 0: none */

@@ -71,6 +71,28 @@ static void pulses_on_a_load(void **state)
     expect(&f, 2, 1, 10, 2000);
 }
 
+/* A meter that is read every second and measures every four: a rise in two parts is one; one that
+ * stands for longer in between is not. */
+static void rises_of_a_fast_meter(void **state)
+{
+    (void)state;
+    for (int stands = 4; stands <= 8; stands += 4) {
+        struct place_pulses p = {0};
+        struct place_pulse out = {0};
+        int count = 0;
+        for (int s = 0; s < 200; s++) {
+            const float watts = s < 20 ? 50 : s < 20 + stands ? 400 : s < 100 ? 1090 : 50;
+            count += place_pulses_push(&p, T0 + s * 1000, watts, 60000, &out);
+        }
+        assert_int_equal(count, stands == 4);
+        if (stands > 4)
+            continue;
+        assert_int_equal(out.start_ms, T0 + 20000);
+        assert_int_equal(out.end_ms, T0 + 100000);
+        assert_true(fabsf(out.watts - 1040) < 1);
+    }
+}
+
 static void a_hole_begins_anew(void **state)
 {
     (void)state;
@@ -398,6 +420,7 @@ int main(void)
         cmocka_unit_test(a_pulse_of_one_reading),
         cmocka_unit_test(rises_in_two_readings),
         cmocka_unit_test(pulses_on_a_load),
+        cmocka_unit_test(rises_of_a_fast_meter),
         cmocka_unit_test(a_hole_begins_anew),
         cmocka_unit_test(told_apart_at_one_size),
         cmocka_unit_test(what_is_like_nothing),
