@@ -24,14 +24,14 @@
  *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
  *                    was when learning ended, and 5 % farther than anything learned until then.
  *  time_unusual      an unknown load of a sum ran at a time of day at which, give or take two
- *                    hours, none half as strong did. Cleared an hour later.
+ *                    hours, none two thirds as strong did. Cleared an hour later.
  * Of the meter: meter_silent, meter_frozen (the same reading for 3 times the longest such stretch;
  *  at rest for 10 times and 3 hours, but not at 0 W: unplugged), reading_impossible, total_over,
  *  energy_over.
  * Margins of power, and all of loads with less than five runs a day, grow where few runs are known,
  * by a half at 19 runs.
  * sensitivity low, normal, high scales the margins by 1.6, 1, 0.7; once more by 1.6 for appliances
- * that are separated from a sum, whose lengths and periods are judged since yesterday alone.
+ * that are separated from a sum, of which no five runs are judged: since yesterday, or single ones.
  *
  * Each alert is raised once per meter, kind and appliance, updated when it is worse or a day later,
  * and cleared, under one alert_id. While the meter is frozen nothing is said about appliances. A

@@ -186,7 +186,7 @@ void anomaly_change_look(const struct anomaly_basis *b, enum anomaly_figure f, d
     if (f == ANOMALY_PERIOD)
         snprintf(c->of, sizeof(c->of), "mean of 8");
     int judged = anomaly_change_bounds(u, f, share, (share > 0 ? 1 : scale(b, f)) * stays, c);
-    if (b->separated && f != ANOMALY_WATTS && !(share > 0))
+    if (b->separated && !(share > 0))
         judged = 0; /* in a busy hour five in a row are cut, merged or missed */
     c->value = judged ? anomaly_routine_block(b->routine, f, 0) : 0;
     if (beyond(c) || share > 0 || by_runs(b, f, stays, c))

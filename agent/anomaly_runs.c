@@ -30,7 +30,7 @@
 #define ABSENCE_MS (7 * DAY_MS)
 #define ODD_HOUR_MS 300000
 #define ODD_HOUR_W 50.0
-#define ODD_HOUR_FACTOR 2.0
+#define ODD_HOUR_FACTOR 1.5
 
 /* What scales all margins. Runs that are taken out of a sum have mistakes of their own. */
 static double factor(const struct anomaly_rules *rules, int separated)
@@ -297,8 +297,8 @@ static void judge_main_run(struct judge *j, struct routine *r)
         anomaly_routine_learn(&j->routine, r, j->run);
 }
 
-/* Unknown loads of a sum: at a time of day at which none was half as strong. Weak ones may run at
- * all hours, and then one of them is no news. */
+/* Unknown loads of a sum: at a time of day at which none was two thirds as strong. Weak ones may
+ * run at all hours, and then one of them is no news. */
 static void judge_hour(struct judge *j, struct routine *r)
 {
     const struct anomaly_run *run = j->run;

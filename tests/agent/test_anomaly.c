@@ -327,10 +327,10 @@ static void strong_loads_have_their_hours(void **state)
                                         h > 6 && h < 19 ? 2000 : 90),
                              0);
     const int64_t at = night + 16 * DAY;
-    assert_int_equal(unknown_of(&b, at, 20 * MINUTE, 150), 0);
+    assert_int_equal(unknown_of(&b, at, 20 * MINUTE, 130), 0);
     assert_int_equal(unknown_of(&b, at + HOUR, 20 * MINUTE, 400), 1);
     assert_string_equal(b.told[0].alert, "time_unusual");
-    assert_true(b.told[0].value == 400 && b.told[0].limit > 140 && b.told[0].limit < 165);
+    assert_true(b.told[0].value == 400 && b.told[0].limit > 120 && b.told[0].limit < 140);
     assert_int_equal(unknown_of(&b, at + 10 * HOUR, 20 * MINUTE, 2200), 1);
     assert_true(b.told[0].cleared); /* and by day it is not */
 }
