@@ -18,9 +18,9 @@
  *                    five runs a day a median of five also has to be a fifth above the 95 %
  *                    quantile, or half of the 10 % quantile (a median of nine: four fifths of it).
  *  cycling_often, cycle_missing  of what runs in regular cycles: mean period of the last 8 more
- *                    than 50 % beyond what such means were, or the mean since yesterday 15 %; no
- *                    start for 2.2 usual long periods; cycling_often also: 60 % more starts a day
- *                    than ever (three times as many with less than five a day).
+ *                    than 50 % beyond what such means were, or the mean since yesterday 15 % and 2
+ *                    spreads; no start for 2.2 usual long periods; cycling_often also: 60 % more
+ *                    starts a day than ever (three times as many with less than five a day).
  *  drift             power (10 %) or energy of the days (35 %, of cyclic ones) away from what it
  *                    was when learning ended, and 5 % farther than anything learned until then.
  *  time_unusual      an unknown load of a sum ran at a time of day at which, give or take two

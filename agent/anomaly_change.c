@@ -19,7 +19,6 @@
 #define NINE_MORE 0.05
 #define SPANS 4 /* fewer do not show how spans vary */
 #define SPANS_RARE 5
-#define SPAN_SPREADS 3.0
 
 double anomaly_change_few(uint64_t runs)
 {
@@ -74,13 +73,14 @@ static int beyond(struct anomaly_change *c)
     return c->is_so;
 }
 
-/* How far from the lowest and highest (of a run, of a block, of a span) a figure has to be. */
+/* How far from the lowest and highest (of a run, of a block, of a span) a figure has to be; a span
+ * also from the middle one, in spreads; and in watts at least. */
 static const struct {
-    double run, block, span, least;
+    double run, block, span, spreads, least;
 } margins[ANOMALY_FIGURES] = {
-    [ANOMALY_WATTS] = {.10, .12, .10, 2},
-    [ANOMALY_SECONDS] = {.30, .45, .15, 0},
-    [ANOMALY_PERIOD] = {0, .5, .15, 0},
+    [ANOMALY_WATTS] = {.10, .12, .10, 3, 2},
+    [ANOMALY_SECONDS] = {.30, .45, .15, 3, 0},
+    [ANOMALY_PERIOD] = {0, .5, .15, 2, 0},
 };
 
 /* Since the span before began: slow to tell, but the course of a day is in it, and single runs do
@@ -97,7 +97,7 @@ static void by_span(const struct anomaly_basis *b, enum anomaly_figure f, double
     const double share = margins[f].span * (1 + 5.0 / n);
     const double margin =
         fmax(log(1 + share), margins[f].least > 0 ? log(1 + margins[f].least / value) : 0);
-    const double wide = SPAN_SPREADS * s.spread;
+    const double wide = margins[f].spreads * s.spread;
     const double f_stay = b->f * stays;
     struct anomaly_change slow = {.value = value};
     snprintf(slow.of, sizeof(slow.of), "mean of the last %d runs",
