@@ -53,7 +53,7 @@ static float heard(const struct mains_lead *l, int64_t from_ms, int64_t to_ms)
 {
     const int64_t first = from_ms / MAINS_LEAD_MS, last = to_ms / MAINS_LEAD_MS;
     float sum = 0;
-    if (first <= l->cell - MAINS_LEAD_CELLS || last <= first)
+    if (from_ms < 0 || first <= l->cell - MAINS_LEAD_CELLS || last <= first)
         return 0;
     for (int64_t i = first; i < last && i <= l->cell; i++)
         sum += l->p[i % MAINS_LEAD_CELLS];
