@@ -293,6 +293,7 @@ static void turn_back(struct mains *m)
     edges_init(&m->saved.edges);
     m->saved.ring.count = 0;
     memset(&m->saved.pulses, 0, sizeof(m->saved.pulses));
+    m->saved.runs.lead.done_ms = 0;
     m->saved.last_ms = m->saved.frame_ms = m->saved.hole_ms = m->saved.hole_end_ms = 0;
     meter_window_restart(&m->window);
     m->seen_ms = INT64_MAX;

@@ -188,7 +188,9 @@ void mains_runs_close(struct mains_runs *r, const struct mains_world *w, int c, 
 /* Whether a run that is to be told may yet turn out to be another one of its group. */
 static int doubtful(const struct mains_runs *r, const struct mains_world *w, int c, int64_t now_ms)
 {
-    if (now_ms - r->runs[c].start_ms > DOUBT_MOST_MS)
+    const struct mains_run *run = &r->runs[c];
+    if (now_ms - run->start_ms > DOUBT_MOST_MS ||
+        (run->phase == MAINS_PAUSE && now_ms - run->off_ms > HAND_MS))
         return 0;
     for (int k = 0; k < w->classes; k++)
         if (k != c && w->rules[c]->group && w->rules[k]->group == w->rules[c]->group &&
@@ -268,7 +270,8 @@ static void take_over(struct mains_runs *r, const struct mains_world *w, int c)
     for (int k = 0; k < w->classes; k++) {
         struct mains_run *was = &r->runs[k];
         if (k == c || !w->rules[c]->group || w->rules[k]->group != w->rules[c]->group ||
-            was->phase != MAINS_PAUSE || was->told_ms || run->start_ms - was->off_ms > HAND_MS)
+            was->phase != MAINS_PAUSE || was->told_ms || w->silent >> k & 1 ||
+            run->start_ms - was->off_ms > HAND_MS)
             continue;
         run->start_ms = was->heater_ms ? was->heater_ms : was->start_ms;
         run->heater_ms = was->heater_ms;
