@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent/mains_cycle.h"
+#include "agent/mains_runs_impl.h"
 
 #define T0 1700000000000LL
 #define FRAME_MS 16000
@@ -238,6 +239,25 @@ static void hidden_steps_are_filled_where_it_is_known(void **state)
     }
 }
 
+/* The end is seen late: what was booked since goes back to what nobody explains. */
+static void what_was_booked_behind_an_end_is_given_back(void **state)
+{
+    struct mains_runs r;
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        mains_runs_init(&r);
+        r.books.open_wh = 80;
+        r.runs[0] = (struct mains_run){
+            .phase = MAINS_ON, .start_ms = T0, .level_w = 80, .energy_wh = 80, .told_ms = T0};
+        mains_runs_cut(&r, &r.runs[0], late ? T0 - 600000 : T0 + 1800000, T0 + 3600000);
+        assert_int_equal(r.runs[0].phase, MAINS_PAUSE);
+        assert_int_equal(r.runs[0].off_ms, late ? T0 : T0 + 1800000);
+        assert_float_equal(r.runs[0].energy_wh, late ? 0 : 40, 0.01);
+        assert_float_equal(r.books.unknown_wh, late ? 80 : 40, 0.01);
+        assert_float_equal(r.books.open_wh, late ? 0 : 40, 0.01);
+    }
+}
+
 static void times_move_and_bytes_are_checked(void **state)
 {
     struct home h;
@@ -273,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_start_inside_another_step_has_the_usual_level),
         cmocka_unit_test(a_run_without_an_end_is_seen),
         cmocka_unit_test(hidden_steps_are_filled_where_it_is_known),
+        cmocka_unit_test(what_was_booked_behind_an_end_is_given_back),
         cmocka_unit_test(times_move_and_bytes_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
