@@ -257,6 +257,8 @@ float mains_decode_most(const struct mains_decode *d, int c, int64_t from_ms, in
     uint8_t most = 0;
     if (i <= d->most_cell - MAINS_MOST_CELLS)
         i = d->most_cell - MAINS_MOST_CELLS + 1;
+    if (i < 0) /* before time began */
+        i = 0;
     for (; i <= last && i <= d->most_cell; i++)
         if (d->most[i % MAINS_MOST_CELLS][c] > most)
             most = d->most[i % MAINS_MOST_CELLS][c];

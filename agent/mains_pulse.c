@@ -163,16 +163,19 @@ static int find_brief(const struct mains_world *w, int b)
 static void look_at(const struct mains_world *w, const struct group *g, uint16_t group,
                     int64_t frame_ms, const int class[MAINS_BRIEFS], float x[FEATURES])
 {
+    const int64_t start_ms = g->start_ms, end_ms = g->end_ms;
     const float kw = logf(g->watts / 1000), minutes = logf((float)g->lasts_ms / 60000);
     float program = 0;
-    for (int b = 0; b < MAINS_BRIEFS; b++)
-        x[b] = class[b] < 0 ? 0 /* the model does not know it: it may be */
-                            : odds(mains_decode_most(w->decode, class[b], g -> start_ms - NEAR_MS,
-                                                     g -> end_ms + NEAR_MS));
+    for (int b = 0; b < MAINS_BRIEFS; b++) {
+        x[b] = 0; /* the model does not know it: it may be */
+        if (class[b] >= 0)
+            x[b] =
+                odds(mains_decode_most(w->decode, class[b], start_ms - NEAR_MS, end_ms + NEAR_MS));
+    }
     for (int c = 0; c < w->classes; c++)
         if (w->rules[c]->kind == MAINS_PROGRAM)
             program =
-                fmaxf(program, mains_decode_most(w->decode, c, g->start_ms - PROGRAM_MS, frame_ms));
+                fmaxf(program, mains_decode_most(w->decode, c, start_ms - PROGRAM_MS, frame_ms));
     x[3] = odds(program);
     x[4] = kw;
     x[5] = kw * kw;
@@ -341,9 +344,10 @@ int mains_pulses_check(const struct mains_pulses *p)
                 return -EBADMSG;
     for (int i = 0; i < p->count; i++) {
         const struct mains_pulse *x = &p->of[i];
-        if (!isfinite(x->watts) || !isfinite(x->confidence) || x->watts < LEAST_W ||
-            x->lasts_ms < 1 || x->lasts_ms > MOST_MS || x->class < -1 ||
-            x->class >= MAINS_CLASSES || x->phase < MAINS_PULSE_OPEN || x->phase > MAINS_PULSE_DONE)
+        if (x->start_ms > INT64_MAX / 2 || x->start_ms < INT64_MIN / 2 || !isfinite(x->watts) ||
+            !isfinite(x->confidence) || x->watts < LEAST_W || x->lasts_ms < 1 ||
+            x->lasts_ms > MOST_MS || x->class < -1 || x->class >= MAINS_CLASSES ||
+            x->phase < MAINS_PULSE_OPEN || x->phase > MAINS_PULSE_DONE)
             return -EBADMSG;
     }
     return 0;

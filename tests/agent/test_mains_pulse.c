@@ -226,6 +226,21 @@ static void many_pulses(void **state)
         assert_int_equal(h.pulses.of[i].phase, MAINS_PULSE_DONE);
 }
 
+/* A gateway that has just started: its time begins at 0. */
+static void at_the_beginning_of_time(void **state)
+{
+    (void)state;
+    struct home h;
+    begin(&h);
+    h.t_ms = h.frame_ms = 8000;
+    read_for(&h, 32, 120);
+    see(&h, KETTLE, 0.95f);
+    read_for(&h, 120, 2320);
+    see(&h, KETTLE, 0);
+    read_for(&h, 320, 120);
+    assert_int_equal(whose(&h, 0), KETTLE);
+}
+
 /* Bytes that are damaged are seen; times of another clock are moved. */
 static void bytes_and_clocks(void **state)
 {
@@ -261,10 +276,10 @@ static void bytes_and_clocks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_pulse_each),      cmocka_unit_test(a_pulsing_oven),
-        cmocka_unit_test(a_heater_is_nobodys), cmocka_unit_test(a_kettle_beside_a_heater),
-        cmocka_unit_test(what_is_left_out),    cmocka_unit_test(many_pulses),
-        cmocka_unit_test(bytes_and_clocks),
+        cmocka_unit_test(one_pulse_each),           cmocka_unit_test(a_pulsing_oven),
+        cmocka_unit_test(a_heater_is_nobodys),      cmocka_unit_test(a_kettle_beside_a_heater),
+        cmocka_unit_test(what_is_left_out),         cmocka_unit_test(many_pulses),
+        cmocka_unit_test(at_the_beginning_of_time), cmocka_unit_test(bytes_and_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
