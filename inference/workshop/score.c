@@ -130,7 +130,7 @@ static size_t pair(struct mark *truth, size_t truth_count, struct mark *found, s
         }
         if (best == NULL)
             continue;
-        best->taken = 1;
+        best->taken = found[i].taken = 1;
         distance[pairs] = fabs((double)(best->t_ms - found[i].t_ms)) / 1000;
         delay[pairs++] =
             found[i].named_ms > 0 ? (double)(found[i].named_ms - best->start_ms) / 1000 : NAN;
@@ -165,6 +165,20 @@ static int64_t near_of(const struct truth_run *r)
     return share > SCORE_NEAR_MS ? share : SCORE_NEAR_MS;
 }
 
+/* Whether a mark belongs to a run of appliance a whose own start (stop) is not judged: the pipeline
+ * saw it, at a moment that is. */
+static int of_unjudged(const struct truth *t, uint32_t a, int stops, const struct mark *m)
+{
+    for (size_t i = 0; i < t->run_count; i++) {
+        const struct truth_run *r = &t->runs[i];
+        if (r->appliance == a && m->t_ms >= r->start_ms - near_of(r) &&
+            m->t_ms <= r->end_ms + near_of(r) &&
+            !truth_is_scored(t, stops ? r->end_ms : r->start_ms))
+            return 1;
+    }
+    return 0;
+}
+
 /* Starts or stops of appliance a. */
 static void judge_marks(struct judge *j, uint32_t a, int stops, struct score_appliance *out)
 {
@@ -184,7 +198,10 @@ static void judge_marks(struct judge *j, uint32_t a, int stops, struct score_app
             j->marks[1][found_count++] = (struct mark){at, 0, e->start_ms, e->named_ms, 0};
     }
     size_t pairs = pair(j->marks[0], truth_count, j->marks[1], found_count, j->distance, j->delay);
-    *c = (struct score_counts){.truth = truth_count, .predicted = found_count, .matched = pairs};
+    size_t predicted = 0;
+    for (size_t i = 0; i < found_count; i++)
+        predicted += j->marks[1][i].taken || !of_unjudged(t, a, stops, &j->marks[1][i]);
+    *c = (struct score_counts){.truth = truth_count, .predicted = predicted, .matched = pairs};
     finish_counts(c);
     if (stops)
         return;

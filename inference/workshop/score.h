@@ -4,7 +4,8 @@
  * An event is one run of an appliance as somebody recognised it. A start counts as right when it
  * lies within 30 s or a tenth of the true run, whichever is longer, of a true start of the same
  * appliance; each counts once, and as many as possible are paired. Stops likewise. What begins
- * outside the recording or in a stretch of it that cannot be judged is left out on both sides.
+ * outside the recording or in a stretch of it that cannot be judged is left out on both sides, and
+ * so is what was said of a true run that begins there.
  * Events of appliances that the truth does not know, and of unknown loads, are neither right nor
  * wrong: they are counted as not judged. One thread.
  */

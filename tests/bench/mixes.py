@@ -39,9 +39,11 @@ def read_runs(path, ends):
                 not_judged.append((start, end))
             elif row["appliance"][0] != "_":
                 runs[row["appliance"]].append((start, end))
+    left = defaultdict(list)
     for name in runs:
-        runs[name] = sorted(r for r in runs[name] if not any(a - 60000 <= r[0] <= b + 60000 for a, b in not_judged))
-    return runs
+        left[name] = [r for r in runs[name] if any(a - 60000 <= r[0] <= b + 60000 for a, b in not_judged)]
+        runs[name] = sorted(r for r in runs[name] if r not in left[name])
+    return runs, left
 
 
 def tolerance(r):
@@ -63,8 +65,10 @@ def overlap(a, b):
     return min(a[1], b[1]) - max(a[0], b[0])
 
 
-def causes(said, true):
+def causes(said, truth):
     """Counter of (appliance, 'missed' or 'wrong', cause)."""
+    (said, _), (true, left) = said, truth
+    said = {n: [s for s in said[n] if not any(overlap(s, t) > 0 for t in left[n])] for n in said}
     out = Counter()
     paired = {name: pair(said.get(name, []), true.get(name, [])) for name in set(said) | set(true)}
 

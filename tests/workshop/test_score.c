@@ -279,6 +279,23 @@ static void test_four_forms(void **state)
     }
 }
 
+/* What was said of a run whose own start is not judged is not wrong either. */
+static void test_said_of_what_is_not_judged(void **state)
+{
+    (void)state;
+    struct score s;
+    judge("appliance,start_ms,end_ms,energy_wh\n"
+          "fridge,1400010000000,1400013000000,80\n"
+          "fridge,1400031090000,1400031200000,8\n"
+          "fridge,1400030810000,1400031200000,8\n"
+          "fridge,1400032000000,1400032200000,8\n",
+          NULL, &s);
+    assert_int_equal(s.appliances[1].starts.truth, 1);
+    assert_int_equal(s.appliances[1].starts.matched, 1);
+    assert_int_equal(s.appliances[1].starts.predicted, 3);
+    score_free(&s);
+}
+
 static void test_minutes_and_names(void **state)
 {
     struct score s;
@@ -468,11 +485,17 @@ static void test_refit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runs),       cmocka_unit_test(test_what_is_judged),
-        cmocka_unit_test(test_truth_file), cmocka_unit_test(test_rules_file),
-        cmocka_unit_test(test_four_forms), cmocka_unit_test(test_minutes_and_names),
-        cmocka_unit_test(test_delay),      cmocka_unit_test(test_pairing_is_optimal),
-        cmocka_unit_test(test_bad_events), cmocka_unit_test(test_baselines_on_clear_mains),
+        cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_what_is_judged),
+        cmocka_unit_test(test_truth_file),
+        cmocka_unit_test(test_rules_file),
+        cmocka_unit_test(test_four_forms),
+        cmocka_unit_test(test_said_of_what_is_not_judged),
+        cmocka_unit_test(test_minutes_and_names),
+        cmocka_unit_test(test_delay),
+        cmocka_unit_test(test_pairing_is_optimal),
+        cmocka_unit_test(test_bad_events),
+        cmocka_unit_test(test_baselines_on_clear_mains),
         cmocka_unit_test(test_refit),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
