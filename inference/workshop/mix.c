@@ -217,7 +217,6 @@ static int lay(const struct mix *m, const struct mix_load *l, float *watts, uint
 #define MOST_LOADS 7u  /* with an output ... */
 #define MOST_OTHERS 5u /* ... without one ... */
 #define MOST_MADE 3u   /* ... and that never were: fewer than so many each */
-#define BARE 0.12      /* of the windows: a feed of a few loads, which says 0 W when they rest */
 
 static double stretch_of(struct net_random *r, float by)
 {
@@ -258,9 +257,7 @@ uint32_t mix_window(const struct mix *m, uint64_t seed, uint64_t step, uint32_t 
                          net_random_below(&r, MOST_MADE)};
 
     memset(watts, 0, count * sizeof(*watts));
-    const int bare = mix_happens(&r, BARE);
-    if (!bare)
-        mix_base(m->period_ms, &r, watts, count);
+    mix_base(m->period_ms, &r, watts, count);
     if (m->kinds[0].count && mix_happens(&r, MIX_OFTEN)) {
         struct mix_load l = draw_load(m, &m->kinds[0], &r);
         on |= lay(m, &l, watts, count, label) ? 1u : 0u;
@@ -279,7 +276,6 @@ uint32_t mix_window(const struct mix *m, uint64_t seed, uint64_t step, uint32_t 
     }
     for (uint32_t i = 0; i < loads[2]; i++)
         mix_invent(m->period_ms, &r, watts, count);
-    if (!bare || mix_happens(&r, 0.5)) /* smart plugs added up have no noise either */
-        mix_meter(m->period_ms, &r, watts, count);
+    mix_meter(m->period_ms, &r, watts, count);
     return on;
 }
