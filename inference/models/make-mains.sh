@@ -6,14 +6,13 @@
 #   TRACEBASE   the data set's folder (it holds complete/)
 #   OUT         where models and reports (*.txt, *.json) go; models that are there already are not made again
 #   NILM-MODEL  the program (default: nilm-model)
-# Same data, seed, machine and build: same bytes. Two hours on two idle cores, longer on busy ones. (The first go was mixed without feeds
-# that have no base load, by the version before 2026-11-23; a run of today mixes them in from the start.)
+# Same data, seed, machine and build: same bytes. An hour on two idle cores, longer on busy ones.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '5,9s/^# \{0,1\}//p' "$0" >&2; exit 1; }
 data=$1 out=$2 nilm_model=${3:-nilm-model}
 here=$(dirname "$0")
 attribution="Contains information from the tracebase data set, which is made available at http://www.tracebase.org under the Open Database License (ODbL)."
-mkdir -p "$out/first"
+mkdir -p "$out"
 
 make_once() { # FILE COMMAND...: its report lies beside it
     local file=$1
@@ -21,19 +20,12 @@ make_once() { # FILE COMMAND...: its report lies beside it
     [ -f "$file" ] || "$nilm_model" "$@" --out "$file" | tee "${file%.nilm}.txt"
 }
 
-# In two goes: the first networks were shipped as versions 3 and 4, the second ones go on from them.
-make_once "$out/first/mains-fp32.nilm" train --data "$data" --aggregates "$here/mains.rules" --net "$here/mains.net" --split day --family mains --epochs 8 \
+make_once "$out/mains-fp32.nilm" train --data "$data" --aggregates "$here/mains.rules" --net "$here/mains.net" --split day --family mains --epochs 8 \
     --epoch-windows 350000 --batch 128 --dropout 0.1 --seed 1 --version 3 --attribution "$attribution"
-make_once "$out/first/mains-cut-fp32.nilm" prune --model "$out/first/mains-fp32.nilm" --data "$data" --criterion taylor --scope local --protect conv1 \
+make_once "$out/mains-cut-fp32.nilm" prune --model "$out/mains-fp32.nilm" --data "$data" --criterion taylor --scope local --protect conv1 \
     --target-params 180000 --align 4 --version 4
-make_once "$out/first/mains-pruned-fp32.nilm" finetune --model "$out/first/mains-cut-fp32.nilm" --data "$data" --teacher "$out/first/mains-fp32.nilm" \
-    --epochs 8 --epoch-windows 250000 --batch 128 --rate 0.006 --dropout 0.05 --seed 2
-cp "$out/first/mains-fp32.nilm" "$out/start.nilm"
-cp "$out/first/mains-pruned-fp32.nilm" "$out/mains-cut-fp32.nilm"
-make_once "$out/mains-fp32.nilm" finetune --model "$out/start.nilm" --data "$data" --epochs 8 --epoch-windows 600000 --batch 128 --rate 0.004 \
-    --dropout 0.05 --seed 11 --version 5
-make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --teacher-weight 0.8 \
-    --epochs 5 --epoch-windows 240000 --batch 128 --rate 0.004 --dropout 0.05 --seed 12 --version 6
+make_once "$out/mains-pruned-fp32.nilm" finetune --model "$out/mains-cut-fp32.nilm" --data "$data" --teacher "$out/mains-fp32.nilm" --epochs 8 \
+    --epoch-windows 250000 --batch 128 --rate 0.006 --dropout 0.05 --seed 2
 for kind in "" pruned-; do
     make_once "$out/mains-${kind}int8.nilm" quantize --model "$out/mains-${kind}fp32.nilm" --data "$data" --rounding fit --calibration mse \
         --golden 3 --seed 1
