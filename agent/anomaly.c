@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "agent/calendar.h"
+
 #define UPDATE_MS (24 * 3600000LL)
 
 static const char *const names[ANOMALY_KINDS] = {
@@ -42,7 +44,7 @@ void anomaly_init(struct anomaly *a, const char *meter)
     memset(a, 0, sizeof(*a));
     a->meter = hash(2166136261u, meter);
     int hour, weekend;
-    anomaly_routine_day(0, &hour, &weekend); /* reads the time zone now, not with a reading */
+    calendar_hour(0, &hour, &weekend); /* reads the time zone now, not with a reading */
 }
 
 const char *anomaly_duration(double seconds, char *out, size_t size)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/anomaly.h"
+#include "agent/calendar.h"
 
 #define DAY_MS (24 * 3600000LL)
 #define POSSIBLE_W 10000.0 /* at least, when nobody said what is possible */
@@ -203,9 +204,9 @@ static int judge_total(struct anomaly *a, const struct anomaly_rules *rules, int
 static int64_t next_midnight(int64_t t_ms)
 {
     int hour, weekend;
-    const int32_t day = anomaly_routine_day(t_ms, &hour, &weekend);
+    const int32_t day = calendar_hour(t_ms, &hour, &weekend);
     int64_t at = t_ms - t_ms % 900000; /* quarters of an hour: every time zone's midnight is one */
-    while (anomaly_routine_day(at, &hour, &weekend) <= day)
+    while (calendar_hour(at, &hour, &weekend) <= day)
         at += 900000;
     return at;
 }

@@ -47,11 +47,6 @@ void anomaly_routine_save(const struct anomaly_routine *a, struct routine *r)
     r->data_bytes = sizeof(*a);
 }
 
-int32_t anomaly_routine_day(int64_t t_ms, int *hour, int *weekend)
-{
-    return calendar_hour(t_ms, hour, weekend);
-}
-
 /* ---- order statistics ---- */
 
 /* By insertion: a few dozen values, and qsort may allocate. */
@@ -251,9 +246,9 @@ static void new_day(struct anomaly_routine *a, int32_t day)
 void anomaly_routine_count(struct anomaly_routine *a, const struct anomaly_run *run)
 {
     int hour, weekend, last_hour, last_weekend;
-    const int32_t day = anomaly_routine_day(run->start_ms, &hour, &weekend);
+    const int32_t day = calendar_hour(run->start_ms, &hour, &weekend);
     const double power = fmin(255, DOUBLING * log2(fmax(run->mean_w, 1)) + 0.5);
-    anomaly_routine_day(run->end_ms, &last_hour, &last_weekend);
+    calendar_hour(run->end_ms, &last_hour, &last_weekend);
     if (!a->days || day > a->day[0].day)
         new_day(a, day);
     struct anomaly_day *d = &a->day[0];
@@ -278,7 +273,7 @@ static uint8_t strongest(const struct anomaly_routine *a, int weekend, int hour)
 double anomaly_routine_hour_w(const struct anomaly_routine *a, int64_t t_ms)
 {
     int hour, weekend;
-    anomaly_routine_day(t_ms, &hour, &weekend);
+    calendar_hour(t_ms, &hour, &weekend);
     uint8_t power = strongest(a, weekend, hour);
     if (a->days_seen[weekend] < HOUR_DAYS) {
         if (a->days_seen[0] + a->days_seen[1] < HOUR_DAYS)

@@ -162,7 +162,4 @@ double anomaly_routine_day_wh(const struct anomaly_routine *a, int count, double
  * by 14 days of any kind. */
 double anomaly_routine_hour_w(const struct anomaly_routine *a, int64_t t_ms);
 
-/* Local day number of a time, its hour and whether it is a weekend. */
-int32_t anomaly_routine_day(int64_t t_ms, int *hour, int *weekend);
-
 #endif

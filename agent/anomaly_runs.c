@@ -290,9 +290,8 @@ static void judge_main_run(struct judge *j, struct routine *r)
     j->routine.span.odd |= (uint32_t)j->odd;
     if (j->odd) /* and it has been for some runs */
         anomaly_routine_odd(&j->routine, ANOMALY_LAG);
-    else if (anomaly_change_far(&j->basis,
-                                0)) /* one that is far off says nothing yet, and teaches nothing */
-        anomaly_routine_odd(&j->routine, 1);
+    else if (anomaly_change_far(&j->basis, 0))
+        anomaly_routine_odd(&j->routine, 1); /* far off: says nothing yet, and teaches nothing */
     if (!adopt(j) && !j->odd && !anomaly_change_far(&j->basis, 0))
         anomaly_routine_learn(&j->routine, r, j->run);
 }

@@ -1,5 +1,5 @@
-/* hours.h - counts a meter's energy by the hour of local time, with what a machine did in it: on, at its peak,
- * starts, lowest and highest power.
+/* hours.h - counts a meter's energy by the hour of local time, with what a machine did in it: on,
+ * at its peak, starts, lowest and highest power.
  *
  * Finished hours wait until an outcome takes them along (most meters have one within the hour), at
  * most HOURS_KEPT. No pointers: kept as bytes with the meter's state, so a restart neither counts a

@@ -354,9 +354,8 @@ int mains_reading(struct mains *m, int64_t t_ms, float watts)
     m->saved.last_ms = t_ms;
     if (use && edges_push(&m->saved.edges, t_ms, watts, m->config.max_gap_ms, &e))
         mains_ring_add(&m->saved.ring, &e);
-    if (!damaged)
-        mains_pulses_push(&m->saved.pulses, t_ms, watts, m->config.max_gap_ms);
     if (!damaged) {
+        mains_pulses_push(&m->saved.pulses, t_ms, watts, m->config.max_gap_ms);
         look(m, t_ms, watts, 0);
         m->hours_due |=
             hours_add(&m->saved.hours, wall_ms, (double)watts, 0, 0, m->config.max_gap_ms);

@@ -88,22 +88,30 @@ static void tell_load(const struct mains_world *w, int up, int down)
         w->tell.load(w->tell.context, &l);
 }
 
+/* A run begins, or goes on after a pause. */
+static struct mains_run *begin_or_go_on(struct mains_runs *r, const struct mains_world *w, int c,
+                                        int64_t from_ms, float step, float watts, float confidence)
+{
+    struct mains_run *run = &r->runs[c];
+    if (run->phase == MAINS_PAUSE && from_ms - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
+        mains_runs_close(r, w, c, from_ms, "off");
+    if (run->phase == MAINS_NONE) {
+        run->start_ms = from_ms;
+        run->step_w = step;
+        run->confidence = confidence;
+    }
+    run->level_w = watts;
+    run->peak_w = fmaxf(run->peak_w, watts);
+    return run;
+}
+
 /* What was booked as unknown was a run, or belongs to one that pauses. */
 static void adopt_times(struct mains_runs *r, const struct mains_world *w, int c, int64_t from,
                         int64_t to, float step, float watts, float confidence)
 {
-    struct mains_run *run = &r->runs[c];
-    if (run->phase == MAINS_PAUSE && from - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
-        mains_runs_close(r, w, c, from, "off");
-    if (run->phase == MAINS_NONE) {
-        run->start_ms = from;
-        run->step_w = step;
-        run->confidence = confidence;
-    }
+    struct mains_run *run = begin_or_go_on(r, w, c, from, step, watts, confidence);
     run->phase = MAINS_PAUSE;
     run->off_ms = to;
-    run->level_w = watts;
-    run->peak_w = fmaxf(run->peak_w, watts);
     run->energy_wh += books_claim(&r->books, (double)watts * (double)(to - from) / MS_PER_H);
 }
 
@@ -189,7 +197,7 @@ int mains_runs_open_cycle(struct mains_runs *r, const struct mains_world *w, int
 static int program_runs(const struct mains_runs *r, const struct mains_world *w)
 {
     for (int c = 0; c < w->classes; c++)
-        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON)
+        if (mains_heat_is_program(r, w, c))
             return 1;
     return 0;
 }
@@ -233,8 +241,8 @@ static int is_heater(const struct mains_runs *r, const struct mains_world *w, fl
 {
     for (int c = 0; c < w->classes; c++) {
         const float least_w = w->rules[c]->step_min_w, peak_w = r->runs[c].peak_w;
-        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON &&
-            watts >= least_w && (peak_w < least_w || alike(watts, peak_w, HEATER_SHARE)))
+        if (mains_heat_is_program(r, w, c) && watts >= least_w &&
+            (peak_w < least_w || alike(watts, peak_w, HEATER_SHARE)))
             return 1;
     }
     return 0;
@@ -268,17 +276,9 @@ static void begin_pulse(struct mains_runs *r, const struct mains_world *w, struc
 {
     const int c = x->class;
     const int64_t end = x->start_ms + x->lasts_ms, booked = end < r->cell_ms ? end : r->cell_ms;
-    struct mains_run *run = &r->runs[c];
-    if (run->phase == MAINS_PAUSE && x->start_ms - run->off_ms > (int64_t)w->rules[c]->gap_s * 1000)
-        mains_runs_close(r, w, c, x->start_ms, "off");
-    if (run->phase == MAINS_NONE) {
-        run->start_ms = x->start_ms;
-        run->step_w = x->watts;
-    }
+    struct mains_run *run = begin_or_go_on(r, w, c, x->start_ms, x->watts, x->watts, x->confidence);
     run->phase = MAINS_ON;
-    run->confidence = x->confidence;
-    run->level_w = x->watts;
-    run->peak_w = fmaxf(run->peak_w, x->watts);
+    run->confidence = x->confidence; /* of the last of its groups */
     if (booked > x->start_ms)
         run->energy_wh +=
             books_claim(&r->books, (double)x->watts * (double)(booked - x->start_ms) / MS_PER_H);
@@ -288,7 +288,7 @@ static void begin_pulse(struct mains_runs *r, const struct mains_world *w, struc
 static void add_foreign(struct mains_runs *r, const struct mains_world *w, float watts)
 {
     for (int c = 0; c < w->classes; c++)
-        if (w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON)
+        if (mains_heat_is_program(r, w, c))
             r->runs[c].foreign_w = fmaxf(0, r->runs[c].foreign_w + watts);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define NOT_KNOWN 255
+#define LEAST_P 0.004f  /* of what the network says: half a step of a cell */
 #define LEAST_MS 100000 /* of a run */
 #define MOST_MS 6000000
 #define LEAST_W 20.0f /* of its step down */
@@ -103,12 +104,6 @@ struct heard {
     int cells;         /* that are known */
 };
 
-static float log_of_odds(float p)
-{
-    p = fminf(fmaxf(p, 0.004f), 0.996f);
-    return logf(p / (1 - p));
-}
-
 static struct heard listen(const struct mains_cycle *y, int64_t from_ms, int64_t to_ms)
 {
     struct heard h = {0, 10, 0};
@@ -120,7 +115,7 @@ static struct heard listen(const struct mains_cycle *y, int64_t from_ms, int64_t
         uint8_t p = y->p[i % MAINS_CYCLE_CELLS];
         if (p == NOT_KNOWN)
             continue;
-        float x = log_of_odds((float)p / 254);
+        float x = mains_decode_odds((float)p / 254, LEAST_P);
         h.mean += x;
         h.least = fminf(h.least, x);
         h.cells++;
@@ -267,8 +262,9 @@ static float log_odds(const struct mains_cycle *y, const struct usual *u, const 
                        listen(y, t->from_ms - RISE_MS, t->from_ms).mean;
     recall(y, t->from_ms, t->level, t->length, &alike, &unlike);
     const float sum = B_ONE + B_INSIDE * t->inside.mean + B_LEAST * t->inside.least +
-                      B_RISE * rise + B_BEHIND * t->behind + B_SEEN * log_of_odds(y->seen) +
-                      B_ODD * t->odd + B_UNLIKE * log1pf((float)unlike);
+                      B_RISE * rise + B_BEHIND * t->behind +
+                      B_SEEN * mains_decode_odds(y->seen, LEAST_P) + B_ODD * t->odd +
+                      B_UNLIKE * log1pf((float)unlike);
     if (u->runs < USUAL_LEAST)
         return sum + B_NEW + B_NEW_INSIDE * t->inside.mean + B_NEW_ALIKE * log1pf((float)alike);
     return sum + B_LEVEL * fminf(fabsf(t->level - u->level), LEVEL_MOST) +

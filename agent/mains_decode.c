@@ -11,6 +11,7 @@
 #define INRUSH_MS 45000    /* a motor's start has settled by then */
 #define INRUSH_SHARE 0.35f /* of the first step that stays at least ... */
 #define SPENT_SHARE 0.08f  /* ... and that goes at least */
+#define LEAST_P 0.001f     /* a result is never surer */
 #define MOST_COST                                                                                  \
     60.0f /* the other state is never further away: what was long ago is forgotten                 \
            */
@@ -145,9 +146,9 @@ void mains_decode_init(struct mains_decode *d, int classes, int depth)
         d->cost[c][1] = MOST_COST;
 }
 
-static float odds(float p)
+float mains_decode_odds(float p, float least)
 {
-    p = fminf(fmaxf(p, 0.001f), 0.999f);
+    p = fminf(fmaxf(p, least), 1 - least);
     return logf(p / (1 - p));
 }
 
@@ -155,10 +156,10 @@ static float odds(float p)
 static float evidence(const struct mains_decode *d, const struct mains_rule *const *rules,
                       const float *p, int c)
 {
-    float mine = odds(p[c]), other = -MOST_EVIDENCE;
+    float mine = mains_decode_odds(p[c], LEAST_P), other = -MOST_EVIDENCE;
     for (int k = 0; k < d->classes && rules[c]->group; k++)
         if (k != c && rules[k]->group == rules[c]->group)
-            other = fmaxf(other, odds(p[k]));
+            other = fmaxf(other, mains_decode_odds(p[k], LEAST_P));
     if (other > mine && other > 0) /* what is clear is not an other one that was mistaken */
         mine -= other * fminf(fmaxf((CLEAR - mine) / DOUBT, 0), 1);
     return fminf(fmaxf(mine, -MOST_EVIDENCE), MOST_EVIDENCE);

@@ -92,4 +92,7 @@ int mains_decode_push(struct mains_decode *d, const struct mains_rule *const *ru
 int mains_decode_check(const struct mains_decode *d);
 int mains_ring_check(const struct mains_ring *r);
 
+/* The logarithm of the odds of p, bounded to [least, 1 - least]. */
+float mains_decode_odds(float p, float least);
+
 #endif

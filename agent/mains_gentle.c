@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define NOT_KNOWN 255
+#define LEAST_P 0.004f /* of what the network says */
 #define LEAST_W 15.0f
 #define MOST_W 450.0f
 #define NEAR_MS 32000 /* so near to a step the network is between two minds */
@@ -80,8 +81,7 @@ static float listen(const struct mains_gentle *g, const uint8_t *said, int64_t f
         const uint8_t p = said[i % MAINS_GENTLE_CELLS];
         if (p == NOT_KNOWN)
             continue;
-        const float x = fminf(fmaxf((float)p / 254, 0.004f), 0.996f);
-        sum += logf(x / (1 - x));
+        sum += mains_decode_odds((float)p / 254, LEAST_P);
         n++;
     }
     return n ? sum / (float)n : NOTHING;

@@ -12,7 +12,7 @@
 #define REST_MOST_W 600.0f /* more is a heater whose step was not seen */
 #define MS_PER_H 3600000.0
 
-static int is_program(const struct mains_runs *r, const struct mains_world *w, int c)
+int mains_heat_is_program(const struct mains_runs *r, const struct mains_world *w, int c)
 {
     return w->rules[c]->kind == MAINS_PROGRAM && r->runs[c].phase == MAINS_ON;
 }
@@ -24,7 +24,7 @@ static int owner(const struct mains_runs *r, const struct mains_world *w, float 
     int best = -1, most = -1;
     for (int c = 0; c < w->classes; c++) {
         const struct mains_run *run = &r->runs[c];
-        if (!is_program(r, w, c) || run->heat_w > BUSY_SHARE * step ||
+        if (!mains_heat_is_program(r, w, c) || run->heat_w > BUSY_SHARE * step ||
             step > HEAT_MOST * w->rules[c]->step_max_w)
             continue;
         int value = 0;
@@ -53,7 +53,7 @@ int mains_heat_step(struct mains_runs *r, const struct mains_world *w, float ste
         return 0;
     for (int c = 0; c < w->classes; c++) {
         const float heat = r->runs[c].heat_w;
-        if (!is_program(r, w, c) || heat <= 0 || fabsf(heat + step) > OFF_SHARE * heat)
+        if (!mains_heat_is_program(r, w, c) || heat <= 0 || fabsf(heat + step) > OFF_SHARE * heat)
             continue;
         if (best < 0 || fabsf(heat + step) < fabsf(r->runs[best].heat_w + step))
             best = c;
@@ -68,7 +68,7 @@ float mains_heat_share(const struct mains_runs *r, const struct mains_world *w, 
 {
     float heat = 0;
     for (int k = 0; k < w->classes; k++)
-        heat += is_program(r, w, k) ? r->runs[k].heat_w : 0;
+        heat += mains_heat_is_program(r, w, k) ? r->runs[k].heat_w : 0;
     if (programs < 2)
         return watts;
     if (watts <= heat)

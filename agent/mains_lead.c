@@ -32,7 +32,7 @@
 #define PUMP_P 0.5f /* and while the pump runs on until it heats */
 #define PUMP_MS 1560000
 #define STAY_SHARE 0.5f
-#define DIP_MS 64000
+#define SETTLED_MS 64000
 
 void mains_lead_hear(struct mains_lead *l, int64_t t_ms, float p)
 {
@@ -70,20 +70,6 @@ static int comes_back(const struct mains_ring *edges, int i, int j)
                fmaxf(WASH_SHARE * up->step_w, WASH_NEAR_W);
 }
 
-/* Whether the sum stays up from step up i to to_ms. */
-static int stays_up(const struct mains_world *w, int i, float step, int64_t to_ms)
-{
-    const float least = w->edges->edges[i].before_w + STAY_SHARE * step;
-    int64_t low_ms = 0;
-    for (int64_t t = mains_ring_time(w->edges, i) + DIP_MS; t < to_ms; t += w->period_ms) {
-        const float watts = w->watts(w->tell.context, t);
-        low_ms = watts >= 0 && watts < least ? low_ms + w->period_ms : 0;
-        if (low_ms > DIP_MS)
-            return 0;
-    }
-    return 1;
-}
-
 static int same_size(float step, float fallen)
 {
     return fallen >= SIZE_LEAST * step && fallen <= SIZE_MOST * step;
@@ -100,7 +86,7 @@ static int is_wash(const struct mains_world *w, int i, float step, int64_t heate
             break;
         if (step >= WASH_LEAST_W && to - from >= WASH_LEAST_MS && to >= heater_ms - WASH_IDLE_MS &&
             (comes_back(edges, i, j) || (rough && same_size(step, -edges->edges[j].step_w))) &&
-            stays_up(w, i, step, to))
+            mains_runs_stays_up(w, i, STAY_SHARE * step, SETTLED_MS, to))
             return 1;
     }
     return 0;
@@ -109,7 +95,8 @@ static int is_wash(const struct mains_world *w, int i, float step, int64_t heate
 /* Whether the pump that began with step up i runs until it heats. */
 static int runs_on(const struct mains_world *w, int i, float step, int64_t heater_ms)
 {
-    return mains_ring_time(w->edges, i) >= heater_ms - PUMP_MS && stays_up(w, i, step, heater_ms);
+    return mains_ring_time(w->edges, i) >= heater_ms - PUMP_MS &&
+           mains_runs_stays_up(w, i, STAY_SHARE * step, SETTLED_MS, heater_ms);
 }
 
 /* The step up with which it began before it heated at heater_ms, or -1. */

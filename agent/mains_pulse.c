@@ -9,6 +9,7 @@
 #include "agent/mains_runs.h"
 
 #define LEAST_W 300.0f
+#define LEAST_P 0.004f   /* of what the network says */
 #define MOST_MS 900000   /* a longer pulse is none of these */
 #define GAP_MS 60000     /* between pulses of a group */
 #define HOLD_MS 600000   /* a group waits so long for a pulse that has begun */
@@ -115,12 +116,6 @@ void mains_pulses_push(struct mains_pulses *p, int64_t t_ms, float watts, int64_
 
 /* ---- whose a group is ---- */
 
-static float odds(float p)
-{
-    p = fminf(fmaxf(p, 0.004f), 0.996f);
-    return logf(p / (1 - p));
-}
-
 /* Pulses of that height around a group that are not in it. */
 static int count_like(const struct mains_pulses *p, const struct group *g, uint16_t group)
 {
@@ -169,14 +164,15 @@ static void look_at(const struct mains_world *w, const struct group *g, uint16_t
     for (int b = 0; b < MAINS_BRIEFS; b++) {
         x[b] = 0; /* the model does not know it: it may be */
         if (class[b] >= 0)
-            x[b] =
-                odds(mains_decode_most(w->decode, class[b], start_ms - NEAR_MS, end_ms + NEAR_MS));
+            x[b] = mains_decode_odds(
+                mains_decode_most(w->decode, class[b], start_ms - NEAR_MS, end_ms + NEAR_MS),
+                LEAST_P);
     }
     for (int c = 0; c < w->classes; c++)
         if (w->rules[c]->kind == MAINS_PROGRAM)
             program =
                 fmaxf(program, mains_decode_most(w->decode, c, start_ms - PROGRAM_MS, frame_ms));
-    x[3] = odds(program);
+    x[3] = mains_decode_odds(program, LEAST_P);
     x[4] = kw;
     x[5] = kw * kw;
     x[6] = minutes;

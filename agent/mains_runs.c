@@ -61,12 +61,12 @@ void mains_runs_claim(struct mains_ring *edges, int i, int class)
     }
 }
 
-/* Whether the sum stays up from edge i to to_ms. */
-static int stays_up(const struct mains_world *w, int i, float step, int64_t to_ms)
+int mains_runs_stays_up(const struct mains_world *w, int i, float up_w, int64_t settled_ms,
+                        int64_t to_ms)
 {
-    const float least = w->edges->edges[i].before_w + STAY_SHARE * step;
+    const float least = w->edges->edges[i].before_w + up_w;
     int64_t low_ms = 0;
-    for (int64_t t = mains_ring_time(w->edges, i) + SETTLED_MS; t < to_ms; t += w->period_ms) {
+    for (int64_t t = mains_ring_time(w->edges, i) + settled_ms; t < to_ms; t += w->period_ms) {
         const float watts = w->watts(w->tell.context, t);
         low_ms = watts >= 0 && watts < least ? low_ms + w->period_ms : 0;
         if (low_ms > DIP_MS)
@@ -88,7 +88,7 @@ static int find_gentle(const struct mains_world *w, const struct mains_rule *rul
         if (t < near_ms && w->edges->edges[i].claim == MAINS_FREE && step >= rule->step_min_w &&
             step <= rule->step_max_w &&
             (best < 0 || step > mains_ring_step(w->edges, best, &pair)) &&
-            stays_up(w, i, step, near_ms))
+            mains_runs_stays_up(w, i, STAY_SHARE * step, SETTLED_MS, near_ms))
             best = i;
     }
     return best;

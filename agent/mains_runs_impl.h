@@ -11,6 +11,11 @@ void mains_runs_claim(struct mains_ring *edges, int i, int class);
 void mains_runs_close(struct mains_runs *r, const struct mains_world *w, int c, int64_t now_ms,
                       const char *reason);
 
+/* Whether the sum stays up_w above what it was before edge i, from settled_ms behind it to to_ms,
+ * but for a dip of a minute. */
+int mains_runs_stays_up(const struct mains_world *w, int i, float up_w, int64_t settled_ms,
+                        int64_t to_ms);
+
 /* The run pauses from t_ms on. */
 void mains_runs_off(struct mains_run *run, int64_t t_ms);
 
@@ -43,6 +48,9 @@ int64_t mains_lead_start(const struct mains_lead *l, const struct mains_world *w
  * heater, *wh what that took until then, *on_w what it takes yet; 0: nothing of the kind. */
 int64_t mains_lead_heated(const struct mains_runs *r, const struct mains_world *w, int c,
                           int64_t seen_ms, double *wh, float *on_w);
+
+/* Whether class c is a program, and runs. */
+int mains_heat_is_program(const struct mains_runs *r, const struct mains_world *w, int c);
 
 /* mains_heat.c: an unclaimed step may be the heater of a program that runs. 1: it is. */
 int mains_heat_step(struct mains_runs *r, const struct mains_world *w, float step);

@@ -146,8 +146,10 @@ void mains_restore(struct mains *m, int64_t progress_ms, const struct history_ru
         for (int i = 0; i < count; i++)
             adopt(m, &open[i], progress_ms);
     }
-    if (mains_is_trace(m) && progress_ms > 0)
+    if (mains_is_trace(m) && progress_ms > 0) {
         m->prime_ms = progress_ms;
-    else /* what happened meanwhile is not known */
-        m->saved.edges.started = 0, m->saved.pulses.pairs.last_ms = 0;
+    } else { /* what happened meanwhile is not known */
+        m->saved.edges.started = 0;
+        m->saved.pulses.pairs.last_ms = 0;
+    }
 }
